@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from backhaul.config.schema import Config, certificate_of, side_of
+from backhaul.config.schema import Config, certificates_of, side_of
 from backhaul.reports import Notice
 from backhaul.system.event_sender import EventSender
 from backhaul.system.event_ways import way_to
@@ -41,8 +41,8 @@ class Hooks:
 
     async def apply(self, config: Config) -> None:
         """Begin, end or change the sending."""
-        certificate = certificate_of(config)
-        settings = config.on_event.reveal(), config.transport, certificate
+        certificates = certificates_of(config)
+        settings = config.on_event.reveal(), config.transport, *certificates
         if settings == self._settings:
             return
         await self.close()
@@ -50,7 +50,7 @@ class Hooks:
         if config.on_event:
             send = await self._parts.enter_async_context(_sending(config))
             self._end.news.listener = send
-            if certificate:
+            for certificate in certificates:
                 await self._parts.enter_async_context(_watching(certificate, send, self._look_every))
 
     async def close(self) -> None:

@@ -52,7 +52,10 @@ _ECHO: Final = 0.2  # seconds; a parent passes on at once what the terminal has 
 _LOOK_EVERY: Final = 1.0  # seconds between checks of the configuration file; v0.7.2 polls it too
 _LOG: Final = frozenset({"log_level", "log_format"})
 _WEB: Final = frozenset(
-    {"tls_cert", "web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"}
+    {
+        *("tls_cert", "web_port", "web_bind", "web_user", "web_password", "web_cert", "web_key", "web_client_ca"),
+        *("metrics", "sniffer", "sniffer_log"),
+    }
 )
 
 
@@ -147,6 +150,9 @@ class Process:
             web_port=page.port,
             web_user=config.web_user,
             web_password=config.web_password.reveal(),
+            web_cert=config.web_cert,
+            web_key=config.web_key,
+            web_client_ca=config.web_client_ca,
             metrics=config.metrics,
             sniffer=config.sniffer,
             sniffer_log=config.sniffer_log,
@@ -154,7 +160,7 @@ class Process:
             history=str(state_file(self._file, "history")),
             open_page=functools.partial(self._listeners.page, page.host, page.port),
         )
-        desk = make_desk(self._operator, PageGuard(login=settings.protected))
+        desk = make_desk(self._operator, PageGuard(settings.logins))
         return await start(
             settings, Program(self._read, self._survey, meter(self._end.moved), desk, self._board, self._end.user_times)
         )

@@ -19,6 +19,7 @@ from tests.support.operator import SampleOperator
 from backhaul.api.guards import Guard, PageGuard, SocketGuard
 from backhaul.api.openapi import describe
 from backhaul.api.operations import CHECK, CLOSE, CONNECTIONS, FOLLOW, OPERATIONS, Operation
+from backhaul.monitor.settings import Login
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is missing (dependency group dev)")
 import requests  # noqa: E402
@@ -26,6 +27,8 @@ from requests.adapters import HTTPAdapter  # noqa: E402
 from schemathesis.generation import GenerationMode  # noqa: E402
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance  # noqa: E402
 
+WAYS: tuple[tuple[Login, ...], ...] = ((), ("password",), ("certificate",), ("password", "certificate"))
+"""Ways to log in to a page."""
 FINITE = [operation for operation in OPERATIONS if operation is not FOLLOW]
 Opening = Callable[[SampleOperator], AbstractAsyncContextManager[Way]]
 
@@ -105,7 +108,7 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         with open_door(on_socket, SocketGuard()) as door:
             yield door
     else:
-        with open_door(page_door, PageGuard(login=True)) as door:
+        with open_door(page_door, PageGuard(("password",))) as door:
             yield door
 
 
@@ -143,15 +146,20 @@ def test_each_operation_is_described() -> None:
     json.dumps(document)
 
 
-@pytest.mark.parametrize("login", [False, True])
-def test_what_the_page_requires_is_described(*, login: bool) -> None:
-    document = describe(PageGuard(login=login), "1.2.3")
+@pytest.mark.parametrize("logins", WAYS)
+def test_what_the_page_requires_is_described(logins: tuple[Login, ...]) -> None:
+    document = describe(PageGuard(logins), "1.2.3")
     drain = document["paths"]["/api/drain"]["post"]
     assert [parameter["name"] for parameter in drain["parameters"]] == ["X-Backhaul"]
-    assert ("security" in document, "401" in drain["responses"]) == (login, login)
+    assert document.get("security", []) == [{login: []} for login in logins]
+    assert set(document["components"].get("securitySchemes", {})) == set(logins)
+    assert ("401" in drain["responses"]) == ("password" in logins)
+    assert ("text/plain; charset=utf-8" in drain["responses"]["403"]["content"]) == (logins == ("certificate",))
+    assert "application/json" in drain["responses"]["403"]["content"]
 
 
 def test_the_description_is_valid() -> None:
-    for guard in (SocketGuard(), PageGuard(login=True), PageGuard(login=False)):
+    guards: list[Guard] = [SocketGuard(), *map(PageGuard, WAYS)]
+    for guard in guards:
         schema = schemathesis.openapi.from_dict(describe(guard, "1.2.3"))
         schema.validate()

@@ -184,6 +184,17 @@ def test_a_relative_path_is_named(text: str, key: str, tmp_path: Path, monkeypat
         plan(text)  # without effect on tcp
 
 
+@pytest.mark.parametrize("key", ["web_cert", "web_key", "web_client_ca"])
+def test_a_relative_file_of_the_page_is_named(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    named = dict.fromkeys(("web_cert", "web_key", "web_client_ca"), "/dev/null") | {key: "file"}
+    text = CLIENT + "".join(f'{name} = "{file}"\n' for name, file in named.items())
+    with pytest.raises(BackhaulError, match=f'^{key}: "file" is relative, and a service starts in /var/lib/'):
+        plan(f"{text}web_port = 80\n")
+    plan(text)  # without effect without a page
+
+
 def test_a_relative_file_of_tokens_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("a token of some length")

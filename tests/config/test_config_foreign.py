@@ -25,6 +25,8 @@ def pipe(tmp_path: Path) -> Path:
         ('token_file = "{}"', "server.token_file"),
         ('Token_File = "{}"', "server.Token_File"),
         ('tls_cert = "{}"\ntls_key = "{}"', "server.tls_cert"),
+        ('token = "x"\nweb_client_ca = "{}"', "server.web_client_ca"),
+        ('token = "x"\nweb_cert = "{}"\nweb_key = "{}"', "server.web_key"),
         ('token = "x"\n[server.limits]\ndeny_file = "{}"', "server.limits.deny_file"),
         ('token = "x"\nx = [1, {tls_ca = "{}"}]', "server.x.tls_ca"),
         ('[server.clients.berlin]\ntoken_file = "{}"', "server.clients.berlin.token_file"),

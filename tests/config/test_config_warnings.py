@@ -251,6 +251,9 @@ def test_a_world_readable_private_key(public: Path) -> None:
     file.write_text(on("wss", FULL_SERVER) + f'tls_cert = "{key}"\ntls_key = "{key}"')
     [warning] = load(file).warnings
     assert warning.startswith(f"tls_key: every user of this machine can read it in {key}")
+    file.write_text(FULL_SERVER + f'web_bind = "unix:{public}/page"\nweb_cert = "{key}"\nweb_key = "{key}"')
+    [warning] = load(file).warnings
+    assert warning.startswith(f"web_key: every user of this machine can read it in {key}")
 
 
 @pytest.mark.parametrize(

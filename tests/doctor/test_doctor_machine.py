@@ -307,6 +307,19 @@ class TestFiles:
         assert finding.text == f"user nobody, as whom the program runs, can't read {file}"
         assert finding.remedy.startswith("correct the permissions of the file")
 
+    def test_the_certificate_of_a_page(self, tmp_path: Path) -> None:
+        made = certificate.make(["a.example"], 10, datetime.now(UTC))
+        certificate.write(made, tmp_path, force=True)
+        cert, key = tmp_path / certificate.CERTIFICATE, tmp_path / certificate.KEY
+        lines = f'web_port = 1\nweb_bind = "{HOST}"\nweb_cert = "{cert}"\nweb_key = "{key}"'
+        config, now = client_config("tcp", f"{HOST}:1", lines), datetime.now(UTC).timestamp()
+        assert only(files.page_certificate(config, now), Verdict.WARNING).subject == "page"
+        assert list(files.page_certificate(client_config("tcp", f"{HOST}:1"), now)) == []
+        key.write_bytes(certificate.make(["b.example"], 10, datetime.now(UTC)).key)
+        assert list(files.page_certificate(config, now)) == []
+        for one in (config, server(lines=lines)):
+            assert "web_cert: unusable with web_key" in only(files.examine(one, around()), Verdict.FAULT).text
+
     def test_a_certificate(self, tmp_path: Path) -> None:
         made = certificate.make(["a.example"], 10, datetime.now(UTC))
         certificate.write(made, tmp_path, force=True)

@@ -98,7 +98,7 @@ class Host:
         settings = dataclasses.replace(SETTINGS, sniffer=True, web_user=self._login, web_password=self._login)
         sources = Sources(self.tunnel.survey, lambda: {443: 5 << 30}, self.sampler)
         operator = SampleOperator(self.users, self.tunnel, self._events)
-        site = Site(settings, sources, make_desk(operator, PageGuard(login=bool(self._login))))
+        site = Site(settings, sources, make_desk(operator, PageGuard(settings.logins)))
         with operator.board.fed(site.traffic, self._history):
             await self._run(site)
 

@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.monitor.sample import SETTINGS, Tunnel, port, program
 from tests.monitor.visitor import get, parse
+from tests.support.authority import SERVER, Authority, trusting
 from tests.support.net import free_port, until
 
 from backhaul.monitor.service import start
@@ -84,6 +86,38 @@ async def test_a_page_on_a_unix_socket(
     assert not await asyncio.to_thread(path.exists)
     taken = "another program listens on it; stop it, or choose another path; going on without the page"
     assert caplog.messages == [f"monitoring page on unix:{path}", f"web_bind: can't listen on unix:{path}: {taken}"]
+
+
+async def test_a_page_within_tls(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    caplog.set_level("INFO", "backhaul")
+    authority, web_port = Authority.make(tmp_path), free_port()
+    pair, admin = authority.issue("page", (SERVER,)), authority.issue("admin")
+    settings = replace(SETTINGS, web_port=web_port, web_client_ca=str(authority.file))
+    monitor = await start(replace(settings, web_cert=pair.cert, web_key=pair.key), program(Tunnel()))
+    statuses = [await status_of(web_port, context) for context in (trusting(authority), trusting(authority, admin))]
+    await monitor.stop()
+    assert statuses == [403, 200]
+    assert caplog.messages == [f"monitoring page on https://127.0.0.1:{web_port}/"]
+
+
+async def status_of(web_port: int, context: ssl.SSLContext) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", web_port, ssl=context)
+    writer.write(b"GET / HTTP/1.1\r\nHost: public.example\r\n\r\n")
+    answer = parse(await reader.read())
+    writer.transport.abort()
+    return answer.status
+
+
+async def test_unusable_files_cost_the_page(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path)
+    (cert, _), (_, key) = authority.issue("one"), authority.issue("two")
+    settings = replace(SETTINGS, web_port=free_port(), web_cert=cert, web_key=key)
+    monitor = await start(settings, program(Tunnel()))
+    await monitor.stop()
+    assert not monitor.whole
+    [line] = caplog.messages
+    assert line.startswith(f"web_cert {cert}: unusable with web_key {key}: the key belongs to another certificate; ")
+    assert line.endswith("; going on without the page, which is tried again at the next reload")
 
 
 async def test_an_address_of_another_machine_costs_the_page(caplog: pytest.LogCaptureFixture) -> None:

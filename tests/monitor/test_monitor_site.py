@@ -22,6 +22,8 @@ from backhaul.monitor.times import Times, no_times
 from backhaul.system.certificate import CERTIFICATE, make, write
 
 LOCKED = replace(SETTINGS, web_user="admin", web_password="päss:word")
+CERTIFIED = replace(SETTINGS, web_client_ca="ca.crt")
+BOTH = replace(LOCKED, web_client_ca="ca.crt")
 FILES = resources.files("backhaul.monitor").joinpath("page")
 PAGE = tuple(sorted(f"/{file.name}".replace("/index.html", "/") for file in FILES.iterdir()))
 LEGACY = ("/stats", "/data", "/api/status")  # and the API
@@ -34,10 +36,10 @@ def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None, times
     return Site(settings, Sources(tunnel.survey, lambda: USAGE, Sampler(tunnel.totals, measure), times), no_api)
 
 
-async def ask(site: Site, path: str, authorization: str = "", **more: str) -> Response:
+async def ask(site: Site, path: str, authorization: str = "", *, certified: bool = False, **more: str) -> Response:
     """Send a request as a visitor from ``peer``, for the name ``host``."""
     about = {"host": "192.0.2.2:2060", "peer": "192.0.2.1"} | more
-    answer = await site.respond(Request(path, authorization, about["host"], about["peer"]))
+    answer = await site.respond(Request(path, authorization, about["host"], about["peer"], certified))
     assert isinstance(answer, Response)
     return answer
 
@@ -70,7 +72,7 @@ async def test_metrics_select_the_pages(
 async def test_health_follows_the_tunnel_and_needs_no_login(state: dict[str, bool], status: int) -> None:
     tunnel = Tunnel()
     tunnel.say(**state)
-    for settings in (SETTINGS, LOCKED):
+    for settings in (SETTINGS, LOCKED, CERTIFIED):
         assert (await ask(make_site(settings, tunnel), "/healthz")).status == status
 
 
@@ -128,6 +130,30 @@ async def test_a_wrong_login_is_refused_and_logged_once(authorization: str, capl
     for _ in range(5):
         assert (await ask(site, "/", authorization)).status == 401
     assert caplog.messages == ["monitoring page: wrong user name or password from 192.0.2.1"]
+
+
+@pytest.mark.parametrize("path", [*PAGE, *LEGACY, "/metrics", "/nothing"])
+async def test_a_client_certificate_is_a_login(path: str) -> None:
+    for settings in (CERTIFIED, BOTH):
+        answer = await ask(make_site(settings), path, certified=True, host="any.example", peer="127.0.0.1")
+        assert answer.status == (404 if path == "/nothing" else 200)
+
+
+async def test_without_a_certificate_the_login_decides_or_there_is_none() -> None:
+    right = login("admin", "päss:word")
+    refused = await ask(make_site(CERTIFIED), "/", right)
+    assert (refused.status, b"web_client_ca" in refused.body) == (403, True)
+    assert (await ask(make_site(BOTH), "/")).status == 401
+    assert (await ask(make_site(BOTH), "/", right)).status == 200
+    assert (await ask(make_site(LOCKED), "/", certified=True)).status == 401  # by an authority that no key names
+
+
+async def test_a_certificate_needs_no_pause_after_guesses_of_others() -> None:
+    site = make_site(BOTH)
+    for _ in range(9):
+        last = await ask(site, "/", login("admin", "wrong"))
+    assert last.status == 429
+    assert (await ask(site, "/", certified=True)).status == 200
 
 
 def timed_site(clock: Clock) -> Site:

@@ -86,7 +86,7 @@ async def socket_door(operator: SampleOperator, path: Path, **limits: Any) -> As
 async def page_door(operator: SampleOperator, *, login: bool = True) -> AsyncIterator[Way]:
     """Open a page with a login, or one for everybody."""
     settings = dataclasses.replace(SETTINGS, web_user="admin", web_password="secret") if login else SETTINGS
-    desk = make_desk(operator, PageGuard(login=settings.protected))
+    desk = make_desk(operator, PageGuard(settings.logins))
     site = Site(settings, Sources(operator.tunnel.survey, dict, Sampler(operator.tunnel.totals, measure)), desk)
     server = HttpServer(site.respond, HEADERS)
     port = await server.start("127.0.0.1", 0)

@@ -18,7 +18,7 @@ from tests.support.tunnel import Net, change, server_config
 from backhaul.config.secret import Secret
 from backhaul.hooks import DAY, Hooks, is_near
 from backhaul.reports import Notice
-from backhaul.system.certificate import CERTIFICATE, make, write
+from backhaul.system.certificate import CERTIFICATE, KEY, make, write
 from backhaul.tunnel.news import News
 from backhaul.tunnel.timings import Timings
 
@@ -128,3 +128,14 @@ async def test_a_certificate_near_its_end_is_an_event_again_and_again(net: Net, 
     await until(lambda: len(told(log)) > 1)
     await hooks.close()
     assert {(event["event"], event["file"]) for event in told(log)} == {("certificate", file)}
+
+
+async def test_the_certificate_of_a_page_near_its_end_is_an_event(net: Net, tmp_path: Path) -> None:
+    write(make(["localhost"], 13, datetime.now(UTC)), tmp_path, force=False)
+    hooks = Hooks(await net.server(free_port()), look_every=0.01)
+    file, log = str(tmp_path / CERTIFICATE), tmp_path / "told"
+    lines = f'web_port = 2\nweb_cert = "{file}"\nweb_key = "{tmp_path / KEY}"'
+    await hooks.apply(msgspec.structs.replace(server_config("tcp", f"{HOST}:1", [], lines), on_event=writing(log)))
+    await until(lambda: told(log))
+    await hooks.close()
+    assert told(log)[0]["file"] == file

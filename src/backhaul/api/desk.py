@@ -12,7 +12,7 @@ from backhaul.errors import UNREADABLE, BackhaulError
 from backhaul.monitor.http_messages import BodyError, Headers, Request, Response, Stream
 
 from .errors import RefusedError
-from .guards import Guard
+from .guards import HOW, Guard
 from .messages import Nothing, Problem
 from .operations import EVENTS, JSON, OPERATIONS, Operation
 
@@ -49,7 +49,7 @@ class Desk:
 
     async def _read(self, operation: Operation, request: Request) -> Struct:
         if operation.private and not self._guard.may_change:
-            raise RefusedError("this needs a login: set web_user and web_password", HTTPStatus.FORBIDDEN)
+            raise RefusedError(f"this needs a login: {HOW}", HTTPStatus.FORBIDDEN)
         query = _query(operation, request)
         if operation.method == "GET":
             return query

@@ -4,11 +4,16 @@ from http import HTTPStatus
 from typing import Final, Protocol
 
 from backhaul.monitor.http_messages import Request
+from backhaul.monitor.settings import Login
 
 from .errors import RefusedError
 
 HEADER: Final = "X-Backhaul"
 """The header of requests that change something on the page's port. Its value does not matter."""
+
+
+HOW: Final = "set web_user and web_password, or web_client_ca"
+"""The remedy for a page without a login."""
 
 
 class Guard(Protocol):
@@ -23,8 +28,8 @@ class Guard(Protocol):
         """True if requests need the header of this module."""
 
     @property
-    def needs_login(self) -> bool:
-        """True if visitors have shown user name and password."""
+    def logins(self) -> tuple[Login, ...]:
+        """The ways in which visitors have logged in, each of which suffices; without one nobody has to."""
 
     def judge(self, request: Request) -> None:
         """Raise RefusedError for a request that is not granted."""
@@ -35,7 +40,7 @@ class SocketGuard:
 
     may_change = True
     needs_header = False
-    needs_login = False
+    logins: tuple[Login, ...] = ()
 
     def judge(self, request: Request) -> None:
         """Grant everything."""
@@ -50,14 +55,15 @@ class PageGuard:
 
     needs_header = True
 
-    def __init__(self, *, login: bool) -> None:
-        """``login`` is true if the page requires one."""
-        self.may_change = self.needs_login = login
+    def __init__(self, logins: tuple[Login, ...]) -> None:
+        """``logins`` are those of the page, which lets nobody else in."""
+        self.logins = logins
+        self.may_change = bool(logins)
 
     def judge(self, request: Request) -> None:
         """Raise RefusedError without a login, or for a request of a website."""
         if not self.may_change:
-            raise RefusedError("changes need a login: set web_user and web_password", HTTPStatus.FORBIDDEN)
+            raise RefusedError(f"changes need a login: {HOW}", HTTPStatus.FORBIDDEN)
         own = {f"http://{request.host}", f"https://{request.host}", ""}
         same = request.fetch_site in {"", "same-origin"}
         if not (request.intent and same and request.origin in own):

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from backhaul.addresses import parse_user
 from backhaul.monitor.connections import ConnectionStatus
+from backhaul.monitor.settings import Login
 from backhaul.selection import Selection
 
 MAX_ID: Final = 2**63 - 1
@@ -61,6 +62,8 @@ class ConnectionList(Struct):
     """The configuration file of the program."""
     closable: bool
     """True if the same visitor may close them."""
+    logins: tuple[Login, ...]
+    """The ways to log in here, each of which suffices."""
     next: int
     """The id after which the next page begins; 0 if there is none."""
     connections: list[ConnectionStatus]

@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from backhaul.monitor.settings import Login
+
 from .guards import HEADER, Guard
 from .messages import Nothing, Problem
 from .operations import EVENTS, JSON, OPERATIONS, Operation
@@ -15,7 +17,10 @@ Document = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _TEXT: Final = "text/plain; charset=utf-8"
-_LOGIN: Final = "login"
+_SCHEMES: Final[dict[Login, Document]] = {
+    "password": {"type": "http", "scheme": "basic"},
+    "certificate": {"type": "mutualTLS"},
+}
 
 
 def describe(guard: Guard, version: str) -> Document:
@@ -34,9 +39,9 @@ def describe(guard: Guard, version: str) -> Document:
         },
         "components": {"schemas": components},
     }
-    if guard.needs_login:
-        document["components"]["securitySchemes"] = {_LOGIN: {"type": "http", "scheme": "basic"}}
-        document["security"] = [{_LOGIN: []}]
+    if guard.logins:
+        document["components"]["securitySchemes"] = {login: _SCHEMES[login] for login in guard.logins}
+        document["security"] = [{login: []} for login in guard.logins]
     return document
 
 
@@ -74,7 +79,8 @@ def _answers(operation: Operation, guard: Guard, shapes: dict[type[Struct], Any]
         answers[str(status.value)] = {"description": f"{status.phrase}.", "content": bad}
     answers["400"] = {"description": "The request is not valid.", "content": {**bad, **texts}}
     for status in _refusals(operation, guard):
-        answers[str(status.value)] = {"description": f"{status.phrase}.", "content": texts}
+        known = answers.get(str(status.value), {"content": {}})["content"]
+        answers[str(status.value)] = {"description": f"{status.phrase}.", "content": {**known, **texts}}
     return answers
 
 
@@ -92,8 +98,10 @@ def _failures(operation: Operation) -> Iterator[HTTPStatus]:
 def _refusals(operation: Operation, guard: Guard) -> Iterator[HTTPStatus]:
     if operation.media == EVENTS:
         yield HTTPStatus.SERVICE_UNAVAILABLE  # too many readers
-    if guard.needs_login:
+    if "password" in guard.logins:
         yield HTTPStatus.UNAUTHORIZED
         yield HTTPStatus.TOO_MANY_REQUESTS
+    elif guard.logins:
+        yield HTTPStatus.FORBIDDEN
     elif guard.needs_header:
         yield HTTPStatus.MISDIRECTED_REQUEST

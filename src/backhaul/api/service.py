@@ -98,7 +98,9 @@ class Service:
 
     async def _listed(self, query: ConnectionsQuery) -> bytes:
         rows, following = _page(await self._rows(_selection(query)), query)
-        head = ConnectionList(time.time(), self._operator.file, self._guard.may_change, following, [])
+        head = ConnectionList(
+            time.time(), self._operator.file, self._guard.may_change, self._guard.logins, following, []
+        )
         pieces = [msgspec.json.encode(head)[:-2]]
         for begin in range(0, len(rows), SLICE):
             pieces += [b"," if begin else b"", msgspec.json.encode(rows[begin : begin + SLICE])[1:-1]]

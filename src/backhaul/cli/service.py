@@ -136,7 +136,7 @@ def _named_files(config: Config, state: Path) -> dict[str, Path]:
         )
     else:
         named = {"tls_ca": config.tls_ca if config.facts.tls else ""}
-    named["token_file"] = config.token_file
+    named |= {"token_file": config.token_file} | config.page_files
     for start, _, other in entries(config):
         named |= {f"{start}tls_ca": other.tls_ca if other.facts.tls else "", f"{start}token_file": other.token_file}
     for key, value in named.items():

@@ -66,6 +66,8 @@ def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
         yield from _exposed(name, file)
     if isinstance(config, ServerConfig) and config.facts.tls:
         yield from _exposed("tls_key", config.tls_key)
+    if key := config.page_files.get("web_key"):
+        yield from _exposed("web_key", key)
 
 
 def _secret_key(config: Config) -> str:
@@ -129,10 +131,11 @@ def _in_clear(config: Config) -> Iterator[str]:
 
 def _page(config: Config) -> Iterator[str]:
     page = config.page
-    if page and not page.is_path and not config.web_user and not _is_loopback(config.web_bind):
+    protected = config.web_user or config.web_client_ca
+    if page and not page.is_path and not protected and not _is_loopback(config.web_bind):
         yield (
             f"web_port: the monitoring page is open to everyone who reaches port {config.web_port}; "
-            'set web_user and web_password, or web_bind = "127.0.0.1"'
+            'set web_user and web_password, web_client_ca, or web_bind = "127.0.0.1"'
         )
 
 

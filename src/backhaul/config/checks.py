@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from backhaul.certificates import objection
+from backhaul.certificates import load_authorities, objection
 from backhaul.networks import read_networks
 
 from . import claims
@@ -47,24 +47,33 @@ def unusable(config: Config) -> Iterator[str]:
     This is not part of ``problems``: a reload may find certificates half renewed, and then the old ones stay in use.
     A long list of networks is not read twice by a reload.
     """
+    yield from wrong_page_files(config)
     if isinstance(config, ServerConfig):
         yield from wrong_lists(config)
     if not config.facts.tls:
         return
     if isinstance(config, ServerConfig):
-        yield from wrong_pair(config)
+        yield from wrong_pair("tls", config.tls_cert, config.tls_key)
     elif config.tls_ca:
         yield from _wrong_authorities(config.tls_ca)
 
 
-def wrong_pair(config: ServerConfig) -> Iterator[str]:
-    """Yield a mistake if certificate and key of a server with TLS are not usable."""
+def wrong_pair(keys: str, cert: str, key: str) -> Iterator[str]:
+    """Yield a mistake if a certificate and its key are not usable; the names of both keys begin with ``keys``."""
     import ssl  # noqa: PLC0415 - most transports do without
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, "")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, "")
     except OSError as error:  # ssl.SSLError is one
-        yield f"tls_cert: unusable with tls_key: {objection(error)}"
+        yield f"{keys}_cert: unusable with {keys}_key: {objection(error)}"
+
+
+def wrong_page_files(config: Config) -> Iterator[str]:
+    """Yield a mistake for each file of the page's TLS that is not usable."""
+    if "web_cert" in config.page_files:
+        yield from wrong_pair("web", config.web_cert, config.web_key)
+    if "web_client_ca" in config.page_files:
+        yield from _wrong_client_authorities(config.web_client_ca)
 
 
 def wrong_lists(config: ServerConfig) -> Iterator[str]:
@@ -87,6 +96,15 @@ def _wrong_authorities(file: str) -> Iterator[str]:
         yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
 
 
+def _wrong_client_authorities(file: str) -> Iterator[str]:
+    import ssl  # noqa: PLC0415
+
+    try:
+        load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), file)
+    except OSError as error:
+        yield f"web_client_ca: {error}; name a PEM file of the authorities that issue client certificates"
+
+
 def _sizes(config: Config) -> Iterator[str]:
     if config.facts.mux and config.mux_streambuffer > config.mux_recievebuffer:
         yield (
@@ -102,6 +120,14 @@ def _web(config: Config) -> Iterator[str]:
         yield "web_password: missing; web_user needs one, or remove web_user"
     if config.web_password and not config.web_user:
         yield "web_user: missing; web_password needs one, or remove web_password"
+    if config.web_cert and not config.web_key:
+        yield "web_key: missing; web_cert needs one, or remove web_cert"
+    if config.web_key and not config.web_cert:
+        yield "web_cert: missing; web_key needs one, or remove web_key"
+    if config.web_client_ca and not config.web_cert:
+        yield "web_client_ca: needs web_cert and web_key, because only TLS has certificates; add them, or remove it"
+    for name, file in config.page_files.items():
+        yield from _unreadable(name, file)
 
 
 def _taken_ports(config: ServerConfig, owner: claims.Owner) -> Iterator[str]:

@@ -193,6 +193,15 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         Secret,
         key("Password that goes with `web_user`.", form="text in quotes", parse=Secret, example='"a password"'),
     ] = Secret("")
+    web_cert: Annotated[str, key("Certificate chain (PEM file): the page is served over TLS; needs `web_key`.")] = ""
+    web_key: Annotated[str, key("Private key of `web_cert` (PEM file).")] = ""
+    web_client_ca: Annotated[
+        str,
+        key(
+            "Authorities (PEM file): who has a client certificate of one of them is logged in; needs `web_cert`. See "
+            "monitoring.md.",
+        ),
+    ] = ""
     metrics: Annotated[
         tuple[Metric, ...],
         key('What the monitoring page offers: JSON ("default"), Prometheus. Empty: `["default"]`.'),
@@ -226,6 +235,12 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     def facts(self) -> Transport:
         """The facts about the transport."""
         return TRANSPORTS[self.transport]
+
+    @property
+    def page_files(self) -> dict[str, str]:
+        """The files of the page's TLS by their keys; none without a page."""
+        named = {"web_cert": self.web_cert, "web_key": self.web_key, "web_client_ca": self.web_client_ca}
+        return {name: file for name, file in named.items() if file and self.page}
 
     @property
     def page(self) -> Address | None:

@@ -14,7 +14,12 @@ from .loader import parse_usable
 from .messages import show
 from .schema import Config
 
-_READ: Final = frozenset({"token_file", "tls_cert", "tls_key", "tls_ca", "allow_file", "deny_file"})
+_READ: Final = frozenset(
+    {
+        *("token_file", "tls_cert", "tls_key", "tls_ca"),
+        *("web_cert", "web_key", "web_client_ca", "allow_file", "deny_file"),
+    }
+)
 
 
 def parse_foreign(text: str, environment: Mapping[str, str]) -> Config:

@@ -357,6 +357,12 @@ def doors_of(config: Config) -> tuple[ClientConfig, ...]:
     return config.doors if isinstance(config, ClientConfig) else ()
 
 
+def certificates_of(config: Config) -> tuple[str, ...]:
+    """Return the files of certificates that this end shows: that of the tunnel, and that of the page."""
+    found = (certificate_of(config), config.page_files.get("web_cert", ""))
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
 def certificate_of(config: Config) -> str:
     """Return the file of a server's certificate; empty without one."""
     return config.tls_cert if isinstance(config, ServerConfig) and config.facts.tls else ""

@@ -22,6 +22,7 @@ def checks(config: ClientConfig, around: Circumstances) -> list[Check]:
         *(Check(str(other.remote_addr), partial(_to_another, other, around)) for other in config.others),
         Check(targets.SUBJECT, partial(targets.examine, config, around)),
         local(ports.SUBJECT, partial(ports.page, config, around)),
+        local(files.PAGE, partial(files.page_certificate, config, around.now())),
         local("state", partial(files.state, around)),
         local(descriptors.SUBJECT, partial(descriptors.examine, around)),
         local(kernel.SUBJECT, partial(kernel.examine, around.proc)),

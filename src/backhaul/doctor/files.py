@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from backhaul.config.checks import unusable, wrong_lists, wrong_pair
+from backhaul.config.checks import unusable, wrong_lists, wrong_page_files, wrong_pair
 from backhaul.config.doors import unusable_servers
 from backhaul.config.schema import Config, ServerConfig, doors_of
 from backhaul.errors import BackhaulError
@@ -18,6 +18,7 @@ from .circumstances import Circumstances
 from .finding import Finding, fault, ok, warning
 from .wording import span
 
+PAGE: Final = "page"
 _STATE: Final = "state"
 
 
@@ -35,17 +36,28 @@ def examine(config: Config, around: Circumstances) -> Iterator[Finding]:
 
 def certificate(config: ServerConfig, now: float) -> Iterator[Finding]:
     """Yield a finding about the server's certificate."""
-    if problem := next(wrong_pair(config), ""):
+    if problem := next(wrong_pair("tls", config.tls_cert, config.tls_key), ""):
         yield fault("certificate", *_parted(problem, "make a new pair (`backhaul cert`)"))
-        return
+    else:
+        yield from _dated("certificate", "tls_cert", config.tls_cert, now)
+
+
+def page_certificate(config: Config, now: float) -> Iterator[Finding]:
+    """Yield a finding about the certificate of the page, if it has a usable one; ``examine`` tells of others."""
+    if "web_cert" in config.page_files and not any(wrong_page_files(config)):
+        yield from _dated(PAGE, "web_cert", config.web_cert, now)
+
+
+def _dated(subject: str, key: str, file: str, now: float) -> Iterator[Finding]:
+    """Yield a finding about the dates of a certificate, whose file a key names."""
     try:
-        found = read(first_in(Path(config.tls_cert).read_text(encoding="ascii", errors="replace")))
+        found = read(first_in(Path(file).read_text(encoding="ascii", errors="replace")))
     except (OSError, ValueError) as error:
-        yield fault("certificate", f"tls_cert can't be read: {error}", "name a PEM file, or make one (`backhaul cert`)")
+        yield fault(subject, f"{key} can't be read: {error}", "name a PEM file, or make one (`backhaul cert`)")
         return
-    dated = dates("certificate", found, now, "renew it (`backhaul cert` makes one); it is read without a restart")
+    dated = dates(subject, found, now, "renew it (`backhaul cert` makes one); it is read without a restart")
     names = ", ".join(found.names[:4]) or "no name"
-    yield dated or ok("certificate", f"for {names}, valid for {span(found.ends - now)}, and its key fits")
+    yield dated or ok(subject, f"for {names}, valid for {span(found.ends - now)}, and its key fits")
 
 
 def state(around: Circumstances) -> Iterator[Finding]:
@@ -62,6 +74,7 @@ def state(around: Circumstances) -> Iterator[Finding]:
 def _mistakes(config: Config) -> Iterator[str]:
     """Yield what makes the files unusable; a server's certificate has a check of its own."""
     if isinstance(config, ServerConfig):
+        yield from wrong_page_files(config)
         yield from wrong_lists(config)
     else:
         yield from unusable(config)
@@ -92,6 +105,7 @@ def _as_user(user: str, config: Config, file: str) -> Iterator[Finding]:
 def _named_by(config: Config) -> Iterator[str]:
     """Yield the files that the configuration names, empty where it does not."""
     yield config.token_file
+    yield from config.page_files.values()
     if isinstance(config, ServerConfig):
         yield from (config.tls_cert, config.tls_key) if config.facts.tls else ()
         return

@@ -17,6 +17,7 @@ def checks(config: ServerConfig, around: Circumstances) -> list[Check]:
         local(program.SUBJECT, partial(program.examine, around, "server")),
         local(ports.SUBJECT, partial(ports.examine, config, around)),
         *certificate,
+        local(files.PAGE, partial(files.page_certificate, config, around.now())),
         local(clock.SUBJECT, clock.synchronised),
         local(descriptors.SUBJECT, partial(descriptors.examine, around)),
         local(kernel.SUBJECT, partial(kernel.examine, around.proc)),

@@ -3,7 +3,10 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
+
+Login = Literal["password", "certificate"]
+"""A way in which visitors of the page log in."""
 
 INTERVAL: Final = 1.0
 """Seconds between two samples of the traffic; v0.7.2 also measures its speeds over one second."""
@@ -30,6 +33,10 @@ class Settings:
     metrics: tuple[str, ...]
     sniffer: bool
     sniffer_log: str
+    web_cert: str = ""
+    """The page is served over TLS if there is one."""
+    web_key: str = ""
+    web_client_ca: str = ""
     certificate: str = ""
     """Not a key: the file of the server's certificate, or empty without one."""
     history: str = ""
@@ -47,7 +54,7 @@ class Settings:
     @property
     def page(self) -> str:
         """The URL of the page, or its Unix socket."""
-        return self.address if self.web_bind.startswith("/") else f"http://{self.address}/"
+        return self.address if self.web_bind.startswith("/") else f"{self._scheme}://{self.address}/"
 
     @property
     def address(self) -> str:
@@ -58,6 +65,11 @@ class Settings:
         return f"{host}:{self.web_port}"
 
     @property
-    def protected(self) -> bool:
-        """True if the page requires a login."""
-        return bool(self.web_user or self.web_password)
+    def logins(self) -> tuple[Login, ...]:
+        """The ways to log in, each of which suffices; without one the page is open."""
+        offered: dict[Login, str] = {"password": self.web_user, "certificate": self.web_client_ca}
+        return tuple(way for way, offer in offered.items() if offer)
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.web_cert else "http"

@@ -77,9 +77,13 @@ _ASK_FOR_LOGIN: Final = Response(
     status=HTTPStatus.UNAUTHORIZED,
     headers=(("WWW-Authenticate", 'Basic realm="Backhaul", charset="UTF-8"'),),
 )
+_UNCERTIFIED: Final = Response(
+    b"this page needs a client certificate of an authority in web_client_ca\n", status=HTTPStatus.FORBIDDEN
+)
 _WAIT: Final = Response(b"too many failed logins, try again later\n", status=HTTPStatus.TOO_MANY_REQUESTS)
 _MISDIRECTED: Final = Response(
-    b"this page is not served under this name; open it by its address, or set web_user and web_password\n",
+    b"this page is not served under this name; open it by its address, or set web_user and web_password, "
+    b"or web_client_ca\n",
     status=HTTPStatus.MISDIRECTED_REQUEST,
 )
 _FREE_FAILURES: Final = 5  # without a pause, for typing mistakes
@@ -116,7 +120,7 @@ class Site:
         self._sources = sources
         self._failures = Failures(_FREE_FAILURES, _FAILURE_WINDOW, _FIRST_PAUSE, _LONGEST_PAUSE, clock)
         self._certificate = Expiry(settings.certificate)
-        self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
+        self._login = _basic(settings.web_user, settings.web_password)
         self._throttle = LogThrottle(log)
         self._handlers: dict[str, Respond] = {}
         if "prometheus" in settings.metrics:
@@ -152,8 +156,14 @@ class Site:
 
     def _refusal(self, request: Request) -> Response | None:
         """Return the answer for visitors without access, or None for those with access."""
-        if self._login is None:
+        if not self._settings.logins:
             return None if names.expected(request.host, request.peer) else _MISDIRECTED
+        if request.certified and "certificate" in self._settings.logins:
+            return None
+        return self._asked(request) if "password" in self._settings.logins else _UNCERTIFIED
+
+    def _asked(self, request: Request) -> Response | None:
+        """Return the answer for visitors without user name and password, or None for those with both."""
         source = network_of(request.peer)
         if self._failures.pause(source):
             return _WAIT

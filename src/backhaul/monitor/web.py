@@ -5,10 +5,11 @@ import logging
 import os
 from collections.abc import AsyncIterator
 
-from backhaul.errors import reason
+from backhaul.errors import TransportError, reason
 
 from .history import keeping_history
 from .http import HttpServer
+from .http_connection import Open, in_clear
 from .machine import measure
 from .program import Program
 from .sampler import Sampler
@@ -24,7 +25,12 @@ async def serving(settings: Settings, program: Program, usage: Usage) -> AsyncIt
     """Serve the page during the block; yield whether that is possible, and log the reason if it is not."""
     sampler = Sampler(program.totals, measure, interval=settings.interval)
     site = Site(settings, Sources(program.survey, usage, sampler, program.times), program.api)
-    server = HttpServer(site.respond, HEADERS)
+    try:
+        server = HttpServer(site.respond, HEADERS, open_connection=_opening(settings))
+    except TransportError as error:
+        log.error("%s; going on without the page, which is tried again at the next reload", error)
+        yield False
+        return
     if not await _listen(server, settings):
         yield False
         return
@@ -34,6 +40,18 @@ async def serving(settings: Settings, program: Program, usage: Usage) -> AsyncIt
                 yield True
     finally:
         await server.stop()
+
+
+def _opening(settings: Settings) -> Open:
+    """Return how connections begin; raise TransportError if the files of TLS are unusable."""
+    if not settings.web_cert:
+        return in_clear
+    from backhaul.net.tls import ServerContext, ServerTls  # noqa: PLC0415 - most pages do without
+
+    from .http_tls import Handshakes  # noqa: PLC0415 - as above
+
+    files = ServerTls(settings.web_cert, settings.web_key, settings.web_client_ca, keys="web")
+    return Handshakes(ServerContext(files))
 
 
 async def _listen(server: HttpServer, settings: Settings) -> bool:

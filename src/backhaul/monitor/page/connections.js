@@ -22,6 +22,7 @@ let asked = 0; // the time of the last answer, on the server
 let order = { key: "age", falling: false };
 let chosen = null; // id of the user chosen by keys
 let closable = false;
+let logins = [];
 let rows = new Map(); // id → row
 let height = 48; // of a row in pixels, as the style sheet has it for this width
 
@@ -50,7 +51,7 @@ function take(answer) {
   }
   before = new Map(users.map((user) => [user.id, [user.received, user.sent]]));
   asked = answer.now;
-  closable = answer.closable;
+  ({ closable, logins } = answer);
   offer(byId("connections-port"), "All ports", users.map((user) => user.port || user.target));
   offer(byId("connections-state"), "All states", users.map((user) => user.state));
   arrange();
@@ -82,7 +83,7 @@ function arrange() {
   const total = `${count(users.length)} user${users.length === 1 ? "" : "s"}`;
   byId("connections-count").textContent = shown.length === users.length ? total : `${count(shown.length)} of ${total}`;
   byId("connections-hint").textContent = closable ? "Choose a row by arrow keys, and close it with Delete."
-    : "With web_user and web_password set, connections can be closed here.";
+    : "With web_user and web_password set, or web_client_ca, connections can be closed here.";
   view.setAttribute("aria-rowcount", String(shown.length + 1));
   view.hidden = users.length === 0;
   body.style.height = `${shown.length * height}px`;
@@ -193,7 +194,7 @@ byId("connections-close-one").addEventListener("click", () => close({ id: closin
 byId("connections-close-all").addEventListener("click", () => close({ user: addressOf(closing) }));
 byId("connections-close-curl").addEventListener("click", () => {
   dialog.close();
-  show(command("connections/close", { login: closable, body: { id: closing.id } }));
+  show(command("connections/close", { logins, body: { id: closing.id } }));
 });
 byId("connections-keep").addEventListener("click", () => dialog.close());
 dialog.addEventListener("close", () => view.focus());
@@ -284,7 +285,7 @@ function listed() {
   return query.size ? `connections?${query}` : "connections";
 }
 
-byId("connections-curl").addEventListener("click", () => show(command(listed(), { login: closable })));
+byId("connections-curl").addEventListener("click", () => show(command(listed(), { logins })));
 
 // Requests, only while the table is in sight
 

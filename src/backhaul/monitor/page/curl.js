@@ -9,9 +9,12 @@ const said = document.getElementById("curl-said");
 /** Return a word of a shell that stands for these characters. */
 const quote = (word) => (/^[\w.:\/=@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
-/** Return the command for an operation; ``login`` is true if the page requires one, a ``body`` makes it a change. */
-export function command(operation, { login = false, body = null } = {}) {
-  const words = ["curl", ...(login ? ["-u", "USER"] : [])]; // curl asks for the password, so no history has it
+/** Return the words for the first of the page's ways to log in. Curl asks for the password, so no history has it. */
+const login = (logins) => ({ password: ["-u", "USER"], certificate: ["--cert", "CERTIFICATE", "--key", "KEY"] }[logins[0]] ?? []);
+
+/** Return the command for an operation; ``logins`` are the page's ways to log in, a ``body`` makes it a change. */
+export function command(operation, { logins = [], body = null } = {}) {
+  const words = ["curl", ...login(logins)];
   if (body !== null) words.push("-H", "X-Backhaul: 1", "-H", "Content-Type: application/json", "-d", JSON.stringify(body));
   return [...words, new URL(operation, BASE).href].map(quote).join(" ");
 }
