@@ -97,9 +97,17 @@ def _common(table: Table) -> Settings:
         settings |= {"web_port": port, "web_bind": table.text("webServer.addr", "127.0.0.1")}
         user, password = table.text("webServer.user"), table.text("webServer.password")
         settings |= {"web_user": user, "web_password": password} if user and password else {}
+        settings |= _page_files(table)
     if level := table.text("log.level"):
         settings["log_level"] = level
     return settings
+
+
+def _page_files(table: Table) -> Settings:
+    """Return the certificate of the page; files of INI may name one without using it."""
+    cert, key = table.text("webServer.tls.certFile"), table.text("webServer.tls.keyFile")
+    used = table.flag("webServer.tls.mode", default=True)
+    return {"web_cert": cert, "web_key": key} if cert and key and used else {}
 
 
 def _dialling(table: Table, draft: Draft) -> Settings:

@@ -56,7 +56,7 @@ FRP: Final[Reasons] = {
     "user": ("proxies have no names here", NOTHING),
     "virtualNet": ("ports are carried, not networks", "run WireGuard through the tunnel"),
     "visitors": _VISITOR,
-    "webServer": ("the page has no TLS and no files of its own", "put a web server in front of it where it needs TLS"),
+    "webServer": ("the page and its files are those of this program", NOTHING),
     # of the server
     "allowPorts": ("the server alone decides on ports", NOTHING),
     "allowedClientIPs": ("a client is admitted by its token", "let the firewall choose the addresses"),
