@@ -31,6 +31,11 @@ DEBIAN_PACKAGE = {
     "tc": "iproute2",
     "nft": "nftables",
     "sysctl": "procps",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+    "rsync": "rsync",
+    "unshare": "util-linux",
 }
 
 

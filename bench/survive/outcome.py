@@ -29,6 +29,7 @@ class Outcome(NamedTuple):
     rows: Sequence[Row]
     wrong: int
     exchanges: int
+    vain: int
     reasons: Counter[str]
     memory: dict[str, tuple[int, int]]  # end -> bytes at the start and at the end
     status: dict[str, dict[str, object]]
@@ -99,7 +100,8 @@ def _line(title: str, row: Row) -> str:
 
 def _summary(outcome: Outcome) -> str:
     memory = ", ".join(f"{end} {a / 1e6:.1f} → {b / 1e6:.1f} MB" for end, (a, b) in outcome.memory.items())
-    text = f"{outcome.title}: {outcome.exchanges} exchanges, {outcome.wrong} wrong; memory of the {memory}"
+    counts = f"{outcome.exchanges} exchanges, {outcome.wrong} wrong, {outcome.vain} connections in vain"
+    text = f"{outcome.title}: {counts}; memory of the {memory}"
     for end, status in outcome.status.items():
         sessions = {key: status.get(key) for key in ("resumes", "parked", "replayed", "spooled")}
         text += f"; {end}: " + ", ".join(f"{key} {value}" for key, value in sessions.items())

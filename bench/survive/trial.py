@@ -11,11 +11,12 @@ import msgspec
 
 from bench.processes import Programs, temporary_programs, wait_until
 from bench.scenarios.contenders import Contender
+from bench.survive.crowd import QUIET
 from bench.survive.faults import FAULTS, RELOAD, Happening, afflict, chosen
 from bench.survive.network import Network
 from bench.survive.outcome import IDLE, Outcome, rows
 from bench.survive.tunnel import Tunnel
-from bench.survive.users import PATIENCE, QUIET, Record
+from bench.survive.users import PATIENCE, Record
 
 START = 60.0  # seconds for all users to have their first answers
 CALM = 3.0  # seconds before the first fault, and after the users for sessions and spools to end
@@ -74,6 +75,7 @@ class Trial(NamedTuple):
             rows=rows(happenings, records),
             wrong=sum(record.wrong for record in records),
             exchanges=sum(record.exchanges for record in records),
+            vain=sum(record.vain for record in records),
             reasons=Counter(why for record in records for _, why in record.lost),
             memory={end: (size, after[end]) for end, size in before.items()},
             status=tunnel.status(),

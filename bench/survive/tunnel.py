@@ -14,11 +14,13 @@ from bench.scenarios.backends import make_secrets, nginx_command, own_state, pyt
 from bench.scenarios.contenders import Contender
 from bench.scenarios.dialects.wiring import Files, Wiring
 from bench.survive.network import CLIENT, SERVER, SERVER_ADDRESS, Network
+from bench.survive.ssh import sshd_command
 
 BIND = 4000  # the namespaces are new, so all ports are free
 SERVICES = ("echo", "download", "upload")
-USERS = {service: 5000 + number for number, service in enumerate(SERVICES)}
-TARGETS = {service: 6000 + number for number, service in enumerate(SERVICES)}
+SSH = "ssh"
+USERS = {service: 5000 + number for number, service in enumerate((*SERVICES, SSH))}
+TARGETS = {service: 6000 + number for number, service in enumerate((*SERVICES, SSH))}
 
 WORKER_TIMEOUT = 1  # seconds
 
@@ -75,8 +77,12 @@ class Tunnel:
         return self._programs.start(name, self._network.inside(end, argv), environment)
 
     def _start_targets(self) -> None:
-        argv = [sys.executable, "-m", "bench.survive.services", *map(str, TARGETS.values())]
+        argv = [sys.executable, "-m", "bench.survive.services", *(str(TARGETS[service]) for service in SERVICES)]
         self._start(CLIENT, "targets", argv, python_environment())
+        sshd = self._start(
+            CLIENT, "sshd", sshd_command(self._programs.directory / SSH, TARGETS[SSH]), python_environment()
+        )
+        wait_until(lambda: self._network.listens(CLIENT, TARGETS[SSH]), "sshd", sshd)
 
     def _start_nginx(self, variant: str) -> Program:
         tls = variant.startswith("wss")
@@ -91,7 +97,7 @@ class Tunnel:
 
     def start_users(self, seconds: float, folder: Path) -> Program:
         """Start the users."""
-        argv = [sys.executable, "-m", "bench.survive.users", *map(str, USERS.values()), str(seconds), str(folder)]
+        argv = [sys.executable, "-m", "bench.survive.crowd", *map(str, USERS.values()), str(seconds), str(folder)]
         return self._start(SERVER, "users", argv, python_environment())
 
     def reload_nginx(self, _network: Network) -> None:

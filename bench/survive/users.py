@@ -1,34 +1,27 @@
-"""The users: ``python -m bench.survive.users ECHO DOWNLOAD UPLOAD SECONDS FOLDER``, in the server's namespace.
-
-They create FOLDER/ready when all of them have had an answer, and write FOLDER/users.json SECONDS later, and a pause for
-late answers. A user who is lost comes again, and is counted each time.
-"""
+"""Users who exchange bytes that they compare. A user who is lost comes again, and is counted each time."""
 
 import asyncio
 import contextlib
 import os
-import sys
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import count
-from pathlib import Path
 
 import msgspec
 
 from bench.processes import LOOPBACK
 from bench.survive.services import BLOCK, block, digest
 
-IDLE_USERS, BUSY_USERS = 200, 50
-QUIET = 20.0  # seconds after the last fault, in which everything has to come right
 PATIENCE = 15.0  # seconds for the first answer of a connection, and for the last one
-ARRIVAL = 0.02  # seconds from one user to the next: this is no test of new connections
 RETRY = 0.5  # seconds
 STALL = 0.5  # seconds without an answer that are noted; the line alone takes less
 BUSY_BYTES, BUSY_PAUSE = 4096, 0.25
 TYPED, KEY_PAUSE = 32, 0.05
 BULK_PAUSE = 0.025  # seconds from block to block: 20 Mbit/s, if the line has room
 LIMIT = 2 * BLOCK
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Record(msgspec.Struct):
@@ -37,9 +30,10 @@ class Record(msgspec.Struct):
     kind: str
     exchanges: int = 0
     wrong: int = 0
-    stalls: list[tuple[float, float]] = []  # from the last answer to the next one
-    came: list[float] = []  # the first answer of each connection
-    lost: list[tuple[float, str]] = []  # the last answer, and the reason
+    stalls: list[tuple[float, float]] = []  # from the question to its answer
+    vain: int = 0  # connections without a first answer
+    came: list[float] = []  # the first answer of each other connection
+    lost: list[tuple[float, str]] = []  # the question without an answer, or the last answer, and the reason
 
 
 class WrongBytesError(Exception):
@@ -58,29 +52,41 @@ class User:
         self.ready = asyncio.Event()
         self._port = ports[self.service]
         self._over = over
-        self._answered = 0.0
+        self._since = 0.0  # the last question or answer
 
     async def run(self) -> None:
         """Work until it is over."""
         while not self._over.is_set():
-            with contextlib.suppress(OSError, EOFError, TimeoutError):
-                reader, writer = await asyncio.open_connection(LOOPBACK, self._port, limit=LIMIT)
-                self.begin()
-                try:
-                    await asyncio.wait_for(self.ask(reader, writer), PATIENCE)
-                    await self._live(reader, writer)
-                except WrongBytesError:
-                    self.record.wrong += 1
-                finally:
-                    writer.close()
+            self.begin()
+            try:
+                async with self.connected() as (reader, writer):
+                    await self._use(reader, writer)
+            except (OSError, EOFError, TimeoutError):
+                self.record.vain += 1
             await asyncio.sleep(RETRY)
 
     def begin(self) -> None:
         """Prepare for another connection."""
 
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[Streams]:
+        """Connect, and close the connection afterwards."""
+        reader, writer = await asyncio.open_connection(LOOPBACK, self._port, limit=LIMIT)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+    async def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await asyncio.wait_for(self.ask(reader, writer), PATIENCE)
+            await self._live(reader, writer)
+        except WrongBytesError:
+            self.record.wrong += 1
+
     async def _live(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._answered = time.monotonic()
-        self.record.came.append(self._answered)
+        self._since = time.monotonic()
+        self.record.came.append(self._since)
         self.ready.set()
         try:
             await self.work(reader, writer)
@@ -94,18 +100,20 @@ class User:
             self._note_loss(type(error).__name__)
 
     def _note_loss(self, why: str) -> None:
-        self.record.lost.append((self._answered, why))
+        self.record.lost.append((self._since, why))
 
     async def work(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Ask again and again."""
         while not self._over.is_set():
             await asyncio.sleep(self.pause)
+            self._since = time.monotonic()
             await self.ask(reader, writer)
-            self._note_answer()
+            self.note_answer()
 
-    def _note_answer(self) -> None:
-        now, before = time.monotonic(), self._answered
-        self._answered = now
+    def note_answer(self) -> None:
+        """Count an answer, and how long it has taken if that was long."""
+        now, before = time.monotonic(), self._since
+        self._since = now
         self.record.exchanges += 1
         if now - before > STALL:
             self.record.stalls.append((before, now))
@@ -186,31 +194,3 @@ class Upload(User):
         writer.write(data)
         if await reader.readexactly(32) != digest(data):
             raise WrongBytesError
-
-
-async def main(ports: list[int], seconds: float, folder: Path) -> None:
-    """Run all users, and write what happened."""
-    over = asyncio.Event()
-    kinds: list[type[User]] = [Shell, Download, Upload, *[Busy] * BUSY_USERS, *[Idle] * IDLE_USERS]
-    users = [kind(ports, over) for kind in kinds]
-    tasks = []
-    for user in users:
-        tasks.append(asyncio.ensure_future(user.run()))
-        await asyncio.sleep(ARRIVAL)
-    for user in users:
-        await user.ready.wait()
-    (folder / "ready").touch()
-    await asyncio.sleep(seconds + QUIET)
-    over.set()
-    _, stuck = await asyncio.wait(tasks, timeout=PATIENCE)
-    for task in stuck:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    records = folder / "users.new"
-    records.write_bytes(msgspec.json.encode([user.record for user in users]))
-    records.rename(folder / "users.json")
-
-
-if __name__ == "__main__":
-    *numbers, time_arg, folder_arg = sys.argv[1:]
-    asyncio.run(main([int(number) for number in numbers], float(time_arg), Path(folder_arg)))

@@ -4,19 +4,24 @@ import asyncio
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from bench.processes import BenchError
+from bench.processes import BenchError, Programs, accepts, free_port, wait_until
 from bench.survive.__main__ import parse, trials
 from bench.survive.faults import FAULTS, RELOAD, Happening, chosen
 from bench.survive.network import CLIENT, SERVER_ADDRESS, Network
 from bench.survive.outcome import Row, rows
+from bench.survive.remote import Copies, Remote, Session, change, same
+from bench.survive.ssh import sshd_command
 from bench.survive.users import TYPED, Record, Shell
 from tests.support.net import HOST, until
 
 FIRST, SECOND = Happening("reset", 100.0, 100.1), Happening("silence", 110.0, 120.0)
 ROUTE = ["ip", "route", "get", SERVER_ADDRESS]
 able = not os.geteuid() and all(map(shutil.which, ("ip", "nft", "tc", "sysctl")))
+remote = not os.geteuid() and all(map(shutil.which, ("sshd", "ssh", "rsync", "unshare")))
 
 
 def of(*records: Record) -> dict[str, Row]:
@@ -85,6 +90,75 @@ async def test_wrong_bytes_of_a_first_answer_count() -> None:
         over.set()
         await running
     assert (user.record.came, user.record.lost) == ([], [])
+
+
+async def test_a_connection_without_a_first_answer_is_in_vain_and_no_loss() -> None:
+    async with await asyncio.start_server(lambda _, writer: writer.close(), HOST, 0) as server:
+        over = asyncio.Event()
+        user = Shell([server.sockets[0].getsockname()[1]], over)
+        running = asyncio.ensure_future(user.run())
+        await until(lambda: user.record.vain > 0)
+        over.set()
+        await running
+    assert (user.record.came, user.record.lost) == ([], [])
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[int]:
+    port = free_port()
+    with Programs(tmp_path) as programs:
+        started = programs.start("sshd", sshd_command(tmp_path / "ssh", port))
+        wait_until(lambda: accepts(port), "sshd", started)
+        yield port
+
+
+async def use(user: Remote, over: asyncio.Event, connections: int) -> None:
+    running = asyncio.ensure_future(user.run())
+    await until(lambda: user.record.exchanges > 0 and len(user.record.came) >= connections)
+    over.set()
+    await running
+
+
+@pytest.mark.skipif(not remote, reason="needs root, sshd, ssh and rsync")
+async def test_a_remote_shell_calculates(sshd: int, tmp_path: Path) -> None:
+    over = asyncio.Event()
+    user = Session([0, 0, 0, sshd], over, tmp_path)
+    await use(user, over, 1)
+    assert (user.record.wrong, user.record.vain, user.record.lost) == (0, 0, [])
+
+
+@pytest.mark.skipif(not remote, reason="needs root, sshd, ssh and rsync")
+async def test_changes_are_copied_there_and_back(sshd: int, tmp_path: Path) -> None:
+    over = asyncio.Event()
+    user = Copies([0, 0, 0, sshd], over, tmp_path, rate=0)
+    await use(user, over, 2)
+    assert (user.record.wrong, user.record.vain, user.record.lost) == (0, 0, [])
+    assert same(tmp_path / "here", tmp_path / "there")
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("ssh", "rsync"))), reason="needs ssh and rsync")
+async def test_a_copy_in_vain_is_tried_again_the_same_way(tmp_path: Path) -> None:
+    over = asyncio.Event()
+    user = Copies([0, 0, 0, free_port()], over, tmp_path)
+    before = sorted(file.name for file in (tmp_path / "here").iterdir())
+    running = asyncio.ensure_future(user.run())
+    await until(lambda: user.record.vain > 1)
+    over.set()
+    await running
+    assert sorted(file.name for file in (tmp_path / "here").iterdir()) == before
+
+
+def test_copies_with_other_bytes_or_other_files_differ(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for tree in (one, other):
+        tree.mkdir()
+        (tree / "file").write_bytes(bytes(100))
+    assert same(one, other)
+    change(other / "file")
+    assert not same(one, other)
+    shutil.copy(other / "file", one)
+    (one / "more").touch()
+    assert not same(one, other)
 
 
 @pytest.mark.skipif(not able, reason="needs root, iproute2 and nftables")
