@@ -67,6 +67,32 @@ async def test_users_survive_with_another_control_channel(any_net: Net) -> None:
     await until(lambda: len(links_of(torn.server)) == len(links_of(torn.client)) == 2)
 
 
+@every_mux
+@pytest.mark.parametrize("control", [False, True], ids=["session", "session and control channel"])
+async def test_a_user_of_whom_the_client_never_learned_goes_on(any_net: Net, *, control: bool) -> None:
+    torn = await Torn.start(any_net, pool=1)
+    for path in torn.middlebox.paths[1:]:
+        path.swallow()
+    user = await any_net.dial(torn.port)
+    await until(lambda: any(len(link) for link in links_of(torn.server)))
+    await torn.cut(control=control)
+    await echo(user, b"hello")
+
+
+@every_mux
+async def test_a_user_whose_client_closes_idle_sessions_goes_on(any_net: Net) -> None:
+    any_net.timings = {"leave": 0.0}
+    any_net.patience = {"unacknowledged": 3600.0}
+    torn = await Torn.start(any_net, pool=1)
+    for path in torn.middlebox.paths[1:]:
+        path.swallow()
+    user = await any_net.dial(torn.port)
+    await until(lambda: any(len(link) for link in links_of(torn.server)))
+    control, *torn.middlebox.paths = torn.middlebox.paths
+    await control.cut()
+    await echo(user, b"hello")
+
+
 @one_mux
 async def test_users_survive_when_the_address_of_the_client_changes(any_net: Net) -> None:
     torn = await Torn.start(any_net)

@@ -71,6 +71,7 @@ class ResumableLink(RecordLink):
         self.parked = False
         """True while it has no connection."""
         self.kept = True
+        self._awaits_streams = role is Role.SERVER  # the other end may have opened one, of which nothing has arrived
         self._ledger = Ledger()
         self._due = False
         self._acknowledgement: TimerHandle | None = None
@@ -161,7 +162,9 @@ class ResumableLink(RecordLink):
         resumption = self._relay.resumption
         if not (self.kept and resumption.timeout):
             return False
-        return bool(len(self) or ((self.unacknowledged or self.session.late) and resumption.keeps_finished))
+        if len(self):
+            return True
+        return bool(self._awaits_streams or self.unacknowledged or self.session.late) and resumption.keeps_finished
 
     def part(self) -> None:
         """Leave the connection; the session has none from now on."""

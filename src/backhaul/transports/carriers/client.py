@@ -158,17 +158,22 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         self._opening = 0
         left, self._carriers = self._carriers, set()
         self._leaving |= left
-        self._loop.call_later(self._leave, self._close, left)
+        self._loop.call_later(self._leave, self._release, left)
 
     def close(self) -> None:
         """Close the remaining idle connections."""
         self._door.close()
-        self._close(list(self._leaving))
+        for carrier in list(self._leaving):
+            self._close_idle(carrier)
 
-    def _close(self, carriers: Iterable[Carrier]) -> None:
+    def _release(self, carriers: Iterable[Carrier]) -> None:
         for carrier in carriers:
             if carrier in self._leaving:
-                self._close_idle(carrier)
+                self._release_idle(carrier)
+
+    def _release_idle(self, carrier: Carrier) -> None:
+        """Close a connection that the server has not closed in time, unless users are on it."""
+        self._close_idle(carrier)
 
     def _forget(self, carrier: Carrier) -> None:
         self._carriers.discard(carrier)
@@ -184,6 +189,6 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         elif late:
             before = frozenset(self._leaving)
             self._begin(result, self._leaving)
-            self._loop.call_later(self._leave, self._close, self._leaving - before)
+            self._loop.call_later(self._leave, self._release, self._leaving - before)
         else:
             self._begin(result, carriers)

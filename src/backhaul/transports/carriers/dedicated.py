@@ -338,7 +338,7 @@ class DedicatedClient(PooledClient[IdleConnection]):
             self._carriers.add(carrier)
         else:
             self._leaving.add(carrier)
-            self._loop.call_later(self._leave, self._close, [carrier])
+            self._loop.call_later(self._leave, self._release, [carrier])
 
     def carrier_lost(self, carrier: IdleConnection) -> None:
         """Forget a connection that was closed with its user."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.mux")
 
 _TARGET_TIMEOUT = 10.0  # seconds: the target follows the opening of a stream at once
+_GONE = "its control channel is gone"
 MAX_UNADDRESSED = 1024  # streams without a target on one session: the accept backlog of the Go library
 
 
@@ -73,7 +74,7 @@ class MuxClient(PooledClient[Link]):
     @property
     def leaving(self) -> int:
         """Number of idle sessions of a lost control channel that the server has not closed yet."""
-        return sum(not len(link) for link in self._leaving)
+        return sum(not len(link) and not link.parked for link in self._leaving)
 
     @property
     def urgent(self) -> bool:
@@ -142,6 +143,8 @@ class MuxClient(PooledClient[Link]):
             self._resumer.watch(link)
         if link.private and not self._door.private:
             link.keep_no_longer()
+        elif not len(link) and link.peer.instance != self._door.server.instance:
+            link.end("its server has started again")
         elif link.parked:
             self._adopt(link)
             self._resumer.lost(link)
@@ -164,6 +167,7 @@ class MuxClient(PooledClient[Link]):
     def link_parked(self, link: Link) -> None:
         """Find another connection for a session, or let a transport do it that is connected."""
         if self.connected:
+            self._adopt(link)
             self._resumer.lost(link)
         else:
             self._pass_on(link)
@@ -182,7 +186,7 @@ class MuxClient(PooledClient[Link]):
 
     def load_changed(self, link: Link) -> None:
         """End a session whose control channel is gone with its last stream."""
-        if link not in self._carriers and not len(link):
+        if link not in self._carriers and not len(link) and not link.parked:
             link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
@@ -203,8 +207,15 @@ class MuxClient(PooledClient[Link]):
         link.start(connection.received)
 
     def _close_idle(self, carrier: Link) -> None:
+        if carrier.parked and not len(carrier):
+            carrier.end(_GONE)
+        elif not len(carrier):
+            carrier.finish(_GONE)
+
+    def _release_idle(self, carrier: Link) -> None:
+        """Leave the connection only: the server may have opened a stream of which nothing has arrived."""
         if not len(carrier):
-            carrier.finish("its control channel is gone")
+            carrier.lost(_GONE)
 
     def _addressed(self, announced: "_Announced") -> None:
         self._addressing.discard(announced)
