@@ -116,8 +116,7 @@ RELAYS = dict.fromkeys(("tcpmux", "wsmux", "wssmux"), "Link FramedRelay") | {
 async def test_in_the_data_path(case: Case, saboteur: type[Saboteur], towards: str) -> None:
     async with Net(case.transport) as net:
         listener = net.listen()
-        waits = "resume_timeout = 1"  # a reset may overtake the word that the session has ended
-        tunnel = await net.tunnel(listener.port, await net.echo(), server=waits, client=waits)
+        tunnel = await net.tunnel(listener.port, await net.echo())
         user, target = await asyncio.gather(tunnel.user(), listener.accept())
         bystander = await tunnel.user(1)
         await echo(bystander, b"before")

@@ -3,7 +3,7 @@
 import functools
 import logging
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,7 @@ from backhaul.wire.peer import Peer
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import ACK, ASK, BYE, pack_frame
 
+from .link import READ_SIZE
 from .owner import LinkOwner
 from .pacing import avoid_waiting
 from .resume import Ledger, ResumeError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from .resources import ResumableResources
 
 log = logging.getLogger("backhaul.mux")
+
+
+_MOST_READS: Final = 32  # of a lost connection: 8 MiB, more than most kernels keep
 
 
 class Line(NamedTuple):
@@ -148,14 +152,34 @@ class ResumableLink(RecordLink):
         """Wait for another connection, unless nothing is lost with this one or an end has announced its stop."""
         if self.closed or self.parked:
             return
+        self.sender.part()
+        self._take_rest()
+        if self.closed or self.parked:
+            return
         if not self._worth_keeping:
-            self.sender.part()
             self.end(why)
             return
         self.part()
         log.debug("session %d lost its connection: %s; %d streams wait for another one", self.number, why, len(self))
         self.tell_owner()
         self.owner.link_parked(self)
+
+    def _take_rest(self) -> None:
+        """Take what has arrived on a lost connection: a reset overtakes the word that the session has ended.
+
+        Not in the shared buffer, in which consumers may have payload.
+        """
+        for _ in range(_MOST_READS):
+            rest = memoryview(bytearray(READ_SIZE))
+            try:
+                count = 0 if self.feeding or self.session.paused else self.conn.recv_into(rest)
+            except OSError:
+                return
+            if not count:
+                return
+            self._take(rest[:count])
+            if self.closed or self.parked:
+                return
 
     @property
     def _worth_keeping(self) -> bool:
