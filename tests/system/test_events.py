@@ -58,6 +58,11 @@ async def test_a_command_fails_by_its_status_and_need_not_read(code: str, error:
         await send(b"{}")
 
 
+async def test_commands_that_end_at_once_have_not_failed() -> None:
+    _, send = way_to("true")
+    await asyncio.gather(*(send(b"{}") for _ in range(20)))  # uvloop closes the pipes of some before it writes
+
+
 def read_now(descriptor: int) -> bytes:
     """Return a byte, nothing at the end, or a dash while there is none."""
     try:

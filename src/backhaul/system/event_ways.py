@@ -51,7 +51,7 @@ async def _run(command: list[str], document: bytes) -> None:
         start_new_session=True,
     )
     try:
-        await process.communicate(document)
+        await _told(process, document)
     except asyncio.CancelledError:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -60,6 +60,14 @@ async def _run(command: list[str], document: bytes) -> None:
         raise
     if process.returncode:
         raise EventError(f"it ended with status {process.returncode}")
+
+
+async def _told(process: asyncio.subprocess.Process, document: bytes) -> None:
+    """Give a process the document, and wait for its end."""
+    try:
+        await process.communicate(document)
+    except RuntimeError:  # of uvloop: it has ended already, and its pipe is closed
+        await process.wait()
 
 
 async def _post(parts: SplitResult, document: bytes) -> None:
