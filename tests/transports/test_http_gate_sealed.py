@@ -221,12 +221,14 @@ class TestAdmission:
         await upgraded_with(web_net, port, client.admission(), "/tunnel/1")
         await until(lambda: server.tunnel.connected)
 
-    async def test_of_a_session_that_has_ended(self, web_net: Net) -> None:
+    async def test_of_a_session_that_has_ended(self, web_net: Net, caplog: pytest.LogCaptureFixture) -> None:
         server, port = await started(web_net)
         client = await (await ProtectedVisitor.dial(web_net, port)).confirm()
         client.control.close()
         await until(lambda: not server.tunnel.connected)
         await shown_decoy(web_net, port, client.admission(), "/tunnel/1")
+        await until(lambda: "refused a connection from 127.0.0.1: it belongs to no client that is" in caplog.text)
+        assert "wrong token" not in caplog.text
 
     async def test_it_is_no_handshake_nor_the_other_way_round(self, web_net: Net) -> None:
         _, port = await started(web_net)

@@ -33,7 +33,7 @@ from .handshakes import Handshakes
 from .last_answers import LastAnswers
 from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
-from .sessions import GateSession, Sessions, warn_of_legacy
+from .sessions import NO_CLIENT, GateSession, Sessions, warn_of_legacy
 
 if TYPE_CHECKING:
     from backhaul.security.records import Seals
@@ -288,10 +288,14 @@ class HttpGate:
     def _complain(self, pending: PendingConnection, request: Request) -> None:
         if self._reputation.barred(pending.network):
             return
-        what = upgrade.upgrade_problem(request) or "wrong token"
+        what = upgrade.upgrade_problem(request) or self._unproved(request)
         self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
         if not self._bearer_of(request) and (seconds := self._reputation.failed(pending.network)):
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
+
+    def _unproved(self, request: Request) -> str:
+        late = self._settings.protection.seals and upgrade.sealed_message(request) and not self._is_channel(request)
+        return NO_CLIENT if late else "wrong token"
 
     def _admit_legacy(self, credential: Credential, pending: PendingConnection, request: Request, refusal: str) -> None:
         channel = self._is_channel(request)

@@ -31,7 +31,7 @@ from backhaul.wire.transports import TRANSPORTS
 from .last_answers import LastAnswers
 from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
-from .sessions import GateSession, Sessions, warn_of_legacy
+from .sessions import NO_CLIENT, GateSession, Sessions, warn_of_legacy
 from .silence import SilentConnections
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ class RawGate:
             self._trust(pending)
             self._open_tunnel(found, pending.sock, pending.ip, frame.rest)
         elif self._sessions.met_a_client:
-            self._refuse(pending, "no valid handshake")
+            self._refuse(pending, NO_CLIENT)
         else:  # an admission of the previous process, whose client is about to connect
             self._lobby.dismiss(pending)
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
@@ -22,6 +22,9 @@ log = logging.getLogger("backhaul.server")
 
 if TYPE_CHECKING:
     from backhaul.transports.control.sealed_session import SealedSession
+
+NO_CLIENT: Final = "it belongs to no client that is connected"
+"""The reason for refusing a tunnel connection that proves nothing; its control channel may have been replaced."""
 
 # A handshake that was recorded reaches this state only if it is older than those that the guard remembers. Whoever has
 # many of them displaces those of his own network and client: behind a proxy all clients have the same network.
