@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from bench.survive.remote import Copies, Remote, Session, change, same
 from bench.survive.ssh import sshd_command
 from bench.survive.users import TYPED, Record, Shell
 from tests.support.net import HOST, until
+
+Target = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 
 FIRST, SECOND = Happening("reset", 100.0, 100.1), Happening("silence", 110.0, 120.0)
 ROUTE = ["ip", "route", "get", SERVER_ADDRESS]
@@ -77,30 +79,28 @@ def test_a_word_that_no_fault_has_is_a_mistake() -> None:
         next(trials(parse(["--faults", "silence,flood", "--only-peers"])))
 
 
+async def neither_came_nor_lost(target: Target, noted: Callable[[Record], bool]) -> None:
+    """Let a user connect to a target until this is noted of them, and check that nothing else is."""
+    async with await asyncio.start_server(target, HOST, 0) as server:
+        over = asyncio.Event()
+        user = Shell([server.sockets[0].getsockname()[1]], over)
+        running = asyncio.ensure_future(user.run())
+        await until(lambda: noted(user.record))
+        over.set()
+        await running
+    assert (user.record.came, user.record.lost) == ([], [])
+
+
 async def test_wrong_bytes_of_a_first_answer_count() -> None:
     async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(bytes(len(await reader.readexactly(TYPED))))
         writer.close()
 
-    async with await asyncio.start_server(lie, HOST, 0) as server:
-        over = asyncio.Event()
-        user = Shell([server.sockets[0].getsockname()[1]], over)
-        running = asyncio.ensure_future(user.run())
-        await until(lambda: user.record.wrong > 0)
-        over.set()
-        await running
-    assert (user.record.came, user.record.lost) == ([], [])
+    await neither_came_nor_lost(lie, lambda record: record.wrong > 0)
 
 
 async def test_a_connection_without_a_first_answer_is_in_vain_and_no_loss() -> None:
-    async with await asyncio.start_server(lambda _, writer: writer.close(), HOST, 0) as server:
-        over = asyncio.Event()
-        user = Shell([server.sockets[0].getsockname()[1]], over)
-        running = asyncio.ensure_future(user.run())
-        await until(lambda: user.record.vain > 0)
-        over.set()
-        await running
-    assert (user.record.came, user.record.lost) == ([], [])
+    await neither_came_nor_lost(lambda _, writer: writer.close(), lambda record: record.vain > 0)
 
 
 @pytest.fixture

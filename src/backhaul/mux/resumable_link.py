@@ -170,16 +170,16 @@ class ResumableLink(RecordLink):
         Not in the shared buffer, in which consumers may have payload.
         """
         for _ in range(_MOST_READS):
+            if self.feeding or self.closed or self.parked or self.session.paused:
+                return
             rest = memoryview(bytearray(READ_SIZE))
             try:
-                count = 0 if self.feeding or self.session.paused else self.conn.recv_into(rest)
+                count = self.conn.recv_into(rest)
             except OSError:
                 return
             if not count:
                 return
             self._take(rest[:count])
-            if self.closed or self.parked:
-                return
 
     @property
     def _worth_keeping(self) -> bool:

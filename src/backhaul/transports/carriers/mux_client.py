@@ -207,9 +207,11 @@ class MuxClient(PooledClient[Link]):
         link.start(connection.received)
 
     def _close_idle(self, carrier: Link) -> None:
-        if carrier.parked and not len(carrier):
+        if len(carrier):
+            return
+        if carrier.parked:
             carrier.end(_GONE)
-        elif not len(carrier):
+        else:
             carrier.finish(_GONE)
 
     def _release_idle(self, carrier: Link) -> None:
