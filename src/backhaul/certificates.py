@@ -24,4 +24,4 @@ def load_authorities(context: "ssl.SSLContext", file: str) -> None:
     """Trust the authorities in a PEM file, one at least; raise OSError for any other file."""
     context.load_verify_locations(file)
     if not context.cert_store_stats()["x509_ca"]:
-        raise OSError("no certificate in it is that of an authority")
+        raise OSError("it contains no certificate of an authority")

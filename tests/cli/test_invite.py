@@ -209,13 +209,13 @@ def encoded(body: bytes) -> str:
     [
         (b"\x02new", "of a newer version of this program"),
         (b"", "of a newer version"),
-        (b"\x01", "has no meaning"),
-        (b"\x01\x91\xa1\xff", "has no meaning"),
-        (b"\x01" + b"\x91" * 9999, "has no meaning"),
-        (b"\x01" + msgspec.msgpack.encode(["a:1", "tcp"]), "has no meaning"),
+        (b"\x01", "line can't be read"),
+        (b"\x01\x91\xa1\xff", "line can't be read"),
+        (b"\x01" + b"\x91" * 9999, "line can't be read"),
+        (b"\x01" + msgspec.msgpack.encode(["a:1", "tcp"]), "line can't be read"),
         (
             b"\x01" + msgspec.msgpack.encode(["a:1", "quic", TOKEN, 1, ""]),
-            "does not suit this version: client.transport",
+            "does not fit this version: client.transport",
         ),
         (b"\x01" + msgspec.msgpack.encode(['a:1"\nx = 1', "tcp", TOKEN, 1, ""]), "client.remote_addr: expected"),
         (b"\x01" + msgspec.msgpack.encode(["a:1", "tcp", TOKEN, 3, ""]), "client.mux_version: expected"),

@@ -129,7 +129,10 @@ async def test_nothing_runs(arguments: list[str], output: str, folder: Path, ask
 @pytest.mark.parametrize(
     ("user", "line"),
     [
-        (0, "backhaul status: no program runs on this machine; one in a container is asked there\n"),
+        (
+            0,
+            "backhaul status: no program runs on this machine; for one in a container, run the command there\n",
+        ),
         (1000, "backhaul status: no program that you may ask runs on this machine; root may ask all\n"),
     ],
 )

@@ -17,7 +17,7 @@ def test_allowed_targets() -> None:
     [
         ('":22"', "expected a list of texts such as"),
         ("[22]", "entry 22: write it in quotes"),
-        ('["10.0.0.1/8"]', 'entry "10.0.0.1/8": the network is written 10.0.0.0/8'),
+        ('["10.0.0.1/8"]', 'entry "10.0.0.1/8": write the network as 10.0.0.0/8'),
         ('["a:0"]', 'entry "a:0": a port is a number from 1 to 65535'),
     ],
 )

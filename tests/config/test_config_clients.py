@@ -109,7 +109,7 @@ def test_a_group_has_ports_and_clients() -> None:
     [
         (PANEL.replace('["a", "b"]', "[]"), "groups.panel.clients: missing; add the names of clients"),
         (PANEL.replace('"b"', '"c"'), "groups.panel.clients: no client c; add [server.clients.c]"),
-        (PANEL.replace('"b"', '"a"'), "groups.panel.clients: a name is there twice"),
+        (PANEL.replace('"b"', '"a"'), "groups.panel.clients: a name is listed twice"),
         (PANEL.replace('"b"', "3"), "groups: panel.clients: entry 3: write it in quotes"),
         (PANEL + 'balance = "fair"', 'groups: panel.balance: expected "least", "source" or "order", got "fair"'),
         (PANEL + "healthy = true", "groups: panel.healthy: unknown key"),

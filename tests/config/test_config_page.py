@@ -66,7 +66,7 @@ def no_certificate(authority: Authority) -> str:
     ("make", "start", "remedy"),
     [
         (mismatch, "web_cert: unusable with web_key: the key belongs to another", "name the files of one pair"),
-        (no_authority, "web_client_ca: no certificate in it is that of an authority", "name a PEM file of the auth"),
+        (no_authority, "web_client_ca: it contains no certificate of an authority", "name a PEM file of the auth"),
         (no_certificate, "web_client_ca: ", "name a PEM file of the authorities that issue client certificates"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "python_socks", None)
     assert way(f'{CLIENT}proxy = "http://proxy.example"') == Proxy("http", "proxy.example", 80)
     assert problems(f'{CLIENT}proxy = "socks5h://proxy.example"') == (
-        'client.proxy: socks5h:// requires python-socks; `pip install "backhaul[proxy]"` brings it',
+        'client.proxy: socks5h:// requires python-socks; `pip install "backhaul[proxy]"` installs it',
     )
 
 

@@ -40,7 +40,7 @@ def test_every_key_is_described() -> None:
 
 
 def test_the_listed_port_mappings_are_read() -> None:
-    table = DOCUMENT.read_text(encoding="utf-8").partition("## Port mappings")[2].partition("Put together")[0]
+    table = DOCUMENT.read_text(encoding="utf-8").partition("## Port mappings")[2].partition("The grammar")[0]
     entries = [cell.strip('"') for row in table.splitlines() if row.startswith('| `"')
                for cell in row.split("|")[1].strip().replace("`", "").split(", ")]  # fmt: skip
     assert len(entries) > 10

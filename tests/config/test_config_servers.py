@@ -63,7 +63,7 @@ def test_a_name_may_stand_for_all_of_its_addresses() -> None:
         ('{ addr = "b:1", connection_pool = 1 }', "connection_pool: holds for all servers; write it below [client]"),
         ('{ addr = "b:1", token = "x", tokens = ["y"] }', "tokens: token is set, too"),
         ('{ addr = "b:1", transport = "wss", tls_ca = "/missing" }', 'tls_ca: cannot read "/missing"'),
-        ('{ addr = "all:b:1", transport = "ws", edge_ip = "192.0.2.1" }', "edge_ip: all:b:1 names all"),
+        ('{ addr = "all:b:1", transport = "ws", edge_ip = "192.0.2.1" }', "edge_ip: all:b:1 already names every"),
         ('{ addr = "b:1", token = 7 }', "token: expected text in quotes, on one line, got a number"),
     ],
 )
@@ -137,6 +137,6 @@ def test_another_token_in_the_file_of_an_entry_is_a_change(tmp_path: Path) -> No
 def test_the_best_server_is_one_server() -> None:
     text = CLIENT.replace("example.com:3080", "all:a:1") + 'servers_mode = "best"\nservers = [{ addr = "all:b:1" }]\n'
     assert problems(text) == (
-        'client.remote_addr: all:a:1 is not one server, which servers_mode = "best" compares; name each server',
-        'client.servers[1].addr: all:b:1 is not one server, which servers_mode = "best" compares; name each server',
+        'client.remote_addr: all:a:1 stands for several servers; servers_mode = "best" needs one entry for each',
+        'client.servers[1].addr: all:b:1 stands for several servers; servers_mode = "best" needs one entry for each',
     )

@@ -49,7 +49,7 @@ def test_the_name_that_is_verified_is_in_the_domain_of_the_service(host: str, gi
 
 def test_records_require_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dns", None)
-    line = 'requires dnspython; `pip install "backhaul[srv]"` brings it'
+    line = 'requires dnspython; `pip install "backhaul[srv]"` installs it'
     servers = 'servers = [{ addr = "all:_b._tcp.example.org" }, { addr = "all:b.example:1" }]'
     assert problems(text("all:_a._tcp.example.org", servers)) == (
         f"client.remote_addr: all:_a._tcp.example.org {line}",

@@ -166,7 +166,7 @@ async def test_a_server_that_was_protected_gets_no_bare_token(
             between.cut()
             await until(lambda: "(2 times in a row)" in caplog.text)
             remedy = f"If the server runs v0.7.2 again, remove its line from {known.file}"
-            assert "but was protected before: is the token right? Somebody in between" in caplog.text
+            assert "but was protected before: is the token right? An attacker in between" in caplog.text
             assert remedy in caplog.text
             assert TOKEN.encode() not in between.heard
             known.file.write_text(known.file.read_text().replace(f"{HOST}:{between.port}\n", ""))

@@ -180,9 +180,9 @@ class TestHandshake:
         ("transport", "answer", "text", "remedy"),
         [
             ("tcp", b"", "closed the connection without an answer", "compare token and transport"),
-            ("tcp", b"SSH-2.0-OpenSSH_9.2\r\n", 'no Backhaul: it sent "SSH-2.0-OpenSSH_9.2"', "compare token"),
+            ("tcp", b"SSH-2.0-OpenSSH_9.2\r\n", 'not Backhaul: it sent "SSH-2.0-OpenSSH_9.2"', "compare token"),
             ("tcp", b"HTTP/1.1 400 Bad Request\r\n\r\n", 'sent "HTTP/1.1 400 Bad Request"', "ws, wss, wsmux or wssmux"),
-            ("ws", b"SSH-2.0-OpenSSH_9.2\r\n", 'speaks no HTTP: it sent "SSH-2.0-OpenSSH_9.2"', "compare token"),
+            ("ws", b"SSH-2.0-OpenSSH_9.2\r\n", 'does not speak HTTP: it sent "SSH-2.0-OpenSSH_9.2"', "compare token"),
             ("ws", b"HTTP/1.1 404 Not Found\r\n\r\n", "the server answered 404", "compare token, path and transport"),
             ("ws", b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "a proxy in between answered 502", "start the server, and let"),
             ("ws", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server answered 400", 'set transport = "wss"'),
@@ -290,7 +290,10 @@ class TestPackets:
         found = await travel(client_config("tcp", f"{HOST}:{small.listener.port}"), waits=SOON)
         finding = only(found)
         # Timestamps take 12 bytes of each packet.
-        assert finding.text == "packets with more than 1348 bytes of payload get lost, and nothing tells their sender"
+        assert (
+            finding.text
+            == "packets with more than 1348 bytes of payload are lost, and their sender learns nothing of it"
+        )
         assert finding.remedy == "set mss = 1360 on both ends, or let ICMP pass the firewalls in between"
 
     async def test_mss_is_the_remedy(self, small: _SmallPipe) -> None:

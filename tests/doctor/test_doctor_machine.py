@@ -131,7 +131,7 @@ class TestTargets:
 
     async def test_entries_that_name_many_targets_are_none(self) -> None:
         finding = only(await self.examine(self.config("10.0.0.0/8", "*.example:80", ":1-9", "host")), Verdict.SKIPPED)
-        assert finding.text == "none is known: the server names them when users come"
+        assert finding.text == "none is known yet: the server names them when users connect"
 
     async def test_targets_of_the_running_program(self, net: Net) -> None:
         service = net.listen().port

@@ -101,7 +101,7 @@ async def test_one_with_another_fingerprint(wss_net: Net, tmp_path: Path) -> Non
     made = pair(tmp_path)
     finding = only(await sees(wss_net, tmp_path, f'tls_fingerprint = "{"00" * 32}"'))
     assert f"has the fingerprint {made.fingerprint}, not tls_fingerprint" in finding.text
-    assert "otherwise somebody listens" in finding.remedy
+    assert "otherwise an attacker listens" in finding.remedy
 
 
 async def test_one_with_this_fingerprint(wss_net: Net, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ async def test_large_messages_that_nobody_takes(net: Net, tmp_path: Path) -> Non
     await net.server(port)
     async with proxy(port, tmp_path, 1500) as front:
         finding = only(await travel(client_config("wss", f"{HOST}:{front}"), waits=SOON))
-    assert finding.text == "large messages get lost, whatever their packets"
+    assert finding.text == "large messages are lost, whatever the size of their packets"
     assert "something in between limits messages" in finding.remedy
 
 

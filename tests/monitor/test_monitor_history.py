@@ -129,7 +129,7 @@ def folder(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("obstacle", "text", "works"),
-    [(garbage, "not understood and replaced", True), (folder, "is a directory; the page has no history", False)],
+    [(garbage, "corrupt and replaced", True), (folder, "is a directory; the page has no history", False)],
 )
 async def test_a_file_that_is_of_no_use(
     path: Path, caplog: pytest.LogCaptureFixture, obstacle: Callable[[Path], None], text: str, *, works: bool

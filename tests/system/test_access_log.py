@@ -163,11 +163,11 @@ async def test_a_full_disk_is_one_warning_until_it_has_room(sink: Sink, caplog: 
     await until(lambda: sink.failed == 2)
     sink.error = None
     log.write(END)
-    await until(lambda: "written again" in caplog.text)
+    await until(lambda: "writable again" in caplog.text)
     await log.close()
     assert [record.getMessage() for record in caplog.records] == [
         "access_log: can't write: no space left on device; lines are lost until that works",
-        "access_log: written again; at most 2 lines were lost",
+        "access_log: writable again; at most 2 lines were lost",
     ]
     assert sink.lines == [b"7"]
 

@@ -275,7 +275,7 @@ async def test_one_program_at_a_time_follows_another(path: Path) -> None:
     async with serving(path, documents(lambda: {"stopping": True})):
         turn = await asyncio.to_thread(take_turn, path)
         assert turn
-        with turn, pytest.raises(FileExistsError, match="another process takes over"):
+        with turn, pytest.raises(FileExistsError, match="another process is already taking over"):
             await asyncio.to_thread(take_turn, path)
         again = await asyncio.to_thread(take_turn, path)  # replaces the socket of a killed successor
         assert again

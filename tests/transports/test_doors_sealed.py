@@ -301,7 +301,7 @@ class TestTlsInBetween:
     async def test_auto_warns_on_both_ends(self, net: Net, between: int, caplog: pytest.LogCaptureFixture) -> None:
         client = await net.client(between)
         await until(lambda: self.server.tunnel.connected and client.tunnel.connected)
-        warned = [record.name for record in caplog.records if "otherwise somebody listens" in record.message]
+        warned = [record.name for record in caplog.records if "otherwise an attacker listens" in record.message]
         assert sorted(warned) == ["backhaul.client", "backhaul.server"]
 
     async def test_an_authority_vouches_for_it(self, net: Net, between: int, caplog: pytest.LogCaptureFixture) -> None:

@@ -36,7 +36,7 @@ class TestHandshake:
         [
             (encode(Signal.CHANNEL, b"0ther!"), "the server answered with another token"),
             (encode(Signal.TCP, b"s3cret"), "the server answered with another token"),
-            (b"HTTP/1.1 400 Bad Request\r\n", "the server answered something that is no Backhaul handshake"),
+            (b"HTTP/1.1 400 Bad Request\r\n", "the server's answer is not a Backhaul handshake"),
         ],
     )
     async def test_a_wrong_answer(

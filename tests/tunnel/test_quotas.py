@@ -127,7 +127,7 @@ async def test_a_broken_file_is_replaced(
     await echo(user := await tunnel.user(), b"bytes")
     user.close()  # a stop would wait for it
     await net.stop(tunnel.server)
-    assert caplog.text.count(f"{path}: not understood and replaced") == 1
+    assert caplog.text.count(f"{path}: corrupt and replaced") == 1
     assert filled(Ledger("")).onto(path.read_bytes()) == b""
     assert b'"day":10' in path.read_bytes()
 

@@ -75,7 +75,7 @@ class TestHttp:
         [
             (NO_LOGIN, "407 x", "it requires a user name and a password (407 Proxy Authentication Required)"),
             (KNOWN, "407 x", "wrong user name or password (407 Proxy Authentication Required)"),
-            (KNOWN, "407 x\r\nProxy-Authenticate: NTLM", "it requires a kind of login that is not supported"),
+            (KNOWN, "407 x\r\nProxy-Authenticate: NTLM", "it requires an unsupported kind of login"),
             (KNOWN, "407 x\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=a", "wrong user name"),
             (KNOWN, "403 x", "it allows no connection to server.example:3080 (403 Forbidden); many allow port 443"),
             (KNOWN, "502 x", "it can't reach server.example:3080 (502 Bad Gateway)"),
@@ -118,7 +118,7 @@ class TestSocks:
         ("login", "answer", "problem"),
         [
             (NO_LOGIN, b"\5\xff", "it requires a user name and a password"),
-            (KNOWN, b"\5\xff", "it requires a kind of login that is not supported"),
+            (KNOWN, b"\5\xff", "it requires an unsupported kind of login"),
             (KNOWN, LOGIN_METHOD + b"\1\1", "wrong user name or password"),
             (KNOWN, LOGIN_METHOD + b"\5\0", "the answer is not SOCKS5"),
             (NO_LOGIN, LOGIN_METHOD, "the answer is not SOCKS5"),

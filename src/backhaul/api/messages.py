@@ -49,7 +49,10 @@ class ConnectionsQuery(Choice, forbid_unknown_fields=True, kw_only=True, omit_de
 
     after: Annotated[int, Meta(ge=0, le=MAX_ID, description="Only users with greater ids.")] = 0
     limit: Annotated[
-        int, Meta(ge=0, le=MAX_PAGE, description="Most users in the answer, in the order of their ids; 0: all.")
+        int,
+        Meta(
+            ge=0, le=MAX_PAGE, description="Maximum number of users in the answer, in the order of their ids; 0: all."
+        ),
     ] = 0
 
 

@@ -59,7 +59,7 @@ def join(line: str, file: Path, *, force: bool) -> int:
         parse(invited.text())
         _write(file, invited, force=force)
     except ConfigError as error:
-        return _fail("join", f"the line does not suit this version: {error.problems[0]}")
+        return _fail("join", f"the line does not fit this version: {error.problems[0]}")
     except ValueError as error:
         return _fail("join", error)
     except FileExistsError:

@@ -116,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     )
     form = shown.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for programs")
-    form.add_argument("--watch", action="store_true", help="every second anew, with rates, until q or Ctrl-C")
+    form.add_argument("--watch", action="store_true", help="refresh every second, with rates, until q or Ctrl-C")
     close = commands.add_parser("close", help="reset users in flight")
     _add_config(close, "only those of the server or client that runs FILE")
     close.add_argument("id", nargs="?", type=types.number, default=0, help="a user, as `backhaul connections` shows it")
@@ -131,21 +131,23 @@ def parser() -> argparse.ArgumentParser:
         const=math.inf,
         default=0.0,
         metavar="SECONDS",
-        help="return when all users have left, or after so long; default: no limit",
+        help="return when all users have left, or after this time; default: no limit",
     )
     resume = commands.add_parser("resume", help="admit new users again after `backhaul drain`")
     _add_config(resume, _ONE)
     resume.add_argument("client", nargs="?", metavar="NAME", default="", help=_DRAINED)
     _add_config(commands.add_parser("reload", help="read the configuration file again, and show the outcome"), _ONE)
-    _add_service(commands.add_parser("service", help="run it as a systemd service"))
+    _add_service(commands.add_parser("service", help="run the program as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
     commands.add_parser("token", help="make a token, the secret that both ends share")
     _add_server(commands.add_parser("server", help="print what its clients need"))
     _add_join(commands.add_parser("join", help="write the client's file from the line of `backhaul server invite`"))
-    _add_convert(commands.add_parser("convert", help="write both files from those of frp, rathole or `ssh -R`"))
+    _add_convert(
+        commands.add_parser("convert", help="turn the configuration of frp, rathole or `ssh -R` into both files")
+    )
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
-    completion = commands.add_parser("completion", help="print the completion of the command line for a shell")
+    completion = commands.add_parser("completion", help="print the completion script for a shell")
     completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="one of %(choices)s")
     return parser
 
@@ -165,12 +167,16 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="action", required=True)
     install = actions.add_parser("install", help="write the unit, enable and start it")
     _add_config(install, f"configuration of the service, or a directory of several; default: {_INSTALLED}")
-    install.add_argument("--user", default="backhaul", type=types.unit, help="default: %(default)s, added if missing")
-    install.add_argument("--print", action="store_true", help="show the unit and do nothing")
+    install.add_argument(
+        "--user", default="backhaul", type=types.unit, help="user that runs it, added if missing; default: %(default)s"
+    )
+    install.add_argument("--print", action="store_true", help="print the unit and do nothing else")
     uninstall = actions.add_parser("uninstall", help="stop the service and remove its unit")
-    status = actions.add_parser("status", help="show its state in systemd")
+    status = actions.add_parser("status", help="show the state of the service in systemd")
     for action in (install, uninstall, status):
-        action.add_argument("--name", default="backhaul", type=types.unit, help="of the service; default: %(default)s")
+        action.add_argument(
+            "--name", default="backhaul", type=types.unit, help="name of the service; default: %(default)s"
+        )
 
 
 def _add_cert(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +188,7 @@ def _add_cert(parser: argparse.ArgumentParser) -> None:
         help="host name or address that clients dial; repeatable",
     )
     # Apple's systems accept server certificates for at most 825 days, and one of these is in the past.
-    parser.add_argument("--days", default=824, type=types.days, help="how long it is valid; default: %(default)s")
+    parser.add_argument("--days", default=824, type=types.days, help="days for which it is valid; default: %(default)s")
     parser.add_argument(
         "--out", default=".", metavar="DIR", help="directory for server.crt and server.key; default: here"
     )
@@ -218,7 +224,9 @@ def _add_join(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="+", metavar="FILE", help="of frp or rathole, or a command line of ssh in quotes")
+    parser.add_argument(
+        "file", nargs="+", metavar="FILE", help="file of frp or rathole, or an ssh command line in quotes"
+    )
     parser.add_argument(
         "--to", default=".", type=Path, metavar="DIR", help="directory for server.toml and client.toml; default: here"
     )

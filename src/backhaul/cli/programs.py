@@ -79,7 +79,7 @@ def _nobody(config: str | None) -> str:
     if config:
         return f"{config}: not run by any program{'' if is_root() else ' that you may ask'}"
     if is_root():
-        return "no program runs on this machine; one in a container is asked there"
+        return "no program runs on this machine; for one in a container, run the command there"
     return "no program that you may ask runs on this machine; root may ask all"
 
 

@@ -38,7 +38,7 @@ def problems(config: Config) -> Iterator[str]:
     if config.facts.tls and config.tls_ca:
         yield from _unreadable("tls_ca", config.tls_ca)
     if config.edge_ip and config.facts.http and isinstance(config.remote_addr, EveryAddress):
-        yield f"edge_ip: {config.remote_addr} names all that is dialled; remove edge_ip, or {EVERY}"
+        yield f"edge_ip: {config.remote_addr} already names every address to dial; remove edge_ip, or {EVERY}"
 
 
 def unusable(config: Config) -> Iterator[str]:

@@ -31,7 +31,7 @@ def _members(config: ServerConfig) -> Iterator[str]:
             elif targets := forbidden_targets(known[name], group.ports):
                 yield f"{group.table}ports: not in {known[name].table}allow_targets: {few(targets)}; add them there"
         if len(set(group.clients)) < len(group.clients):
-            yield f"{group.table}clients: a name is there twice; remove it once"
+            yield f"{group.table}clients: a name is listed twice; remove one of them"
 
 
 def token_problems(config: ServerConfig) -> Iterator[str]:

@@ -31,9 +31,9 @@ class ServedClient(Struct, frozen=True, kw_only=True):
     ] = ()
     token_file: Annotated[str, key("In place of `token`: a file with one token on each line.")] = ""
     ports: Annotated[tuple[PortMapping, ...], PORTS_KEY] = ()
-    max_connections: Annotated[int, key("Most users of this client at a time; 0: no limit.", ge=0)] = 0
-    bytes_per_day: Annotated[int, size_key("Most bytes a day of this client's users, both ways together.")] = 0
-    bytes_per_month: Annotated[int, size_key("Most bytes a month, both ways together.")] = 0
+    max_connections: Annotated[int, key("Maximum number of users of this client at a time; 0: no limit.", ge=0)] = 0
+    bytes_per_day: Annotated[int, size_key("Maximum bytes a day of this client's users, both ways together.")] = 0
+    bytes_per_month: Annotated[int, size_key("Maximum bytes a month, both ways together.")] = 0
     quota_action: Annotated[QuotaAction, key(QUOTA_ACTION)] = "refuse"
     allow_targets: Annotated[
         tuple[str, ...],

@@ -67,7 +67,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     encryption: Annotated[
         bool,
         key(
-            "Encrypt the data of users too; one end asks for both. Inside TLS only if that ends before the server.",
+            "Encrypt the data of users, too; one end asks for both. Inside TLS only if TLS ends before the server.",
             protects=True,
             example="true",
         ),
@@ -123,7 +123,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     ] = 1
     mux_version: Annotated[int, key("Version of smux; the same on both ends.", ge=1, le=2, on=MUX, rebuild=True)] = 1
     mux_framesize: Annotated[
-        int, key("Most payload in one smux frame.", ge=1, le=MAX_FRAME, unit="bytes", on=MUX, rebuild=True)
+        int, key("Maximum payload of a smux frame.", ge=1, le=MAX_FRAME, unit="bytes", on=MUX, rebuild=True)
     ] = 32768
     mux_recievebuffer: Annotated[
         int,
@@ -138,7 +138,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     mux_streambuffer: Annotated[
         int,
         key(
-            "Receive buffer a stream begins with; at most `mux_recievebuffer`.",
+            "Initial receive buffer of a stream; at most `mux_recievebuffer`.",
             ge=1,
             unit="bytes",
             on=MUX,
@@ -148,8 +148,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     resume_timeout: Annotated[
         int,
         key(
-            "How long a session that has lost its connection waits for another one, and its users with it; 0: never. "
-            "The other end must run this program and not have 0 either. It costs about a tenth more CPU time in bulk.",
+            "How long a session that has lost its connection, and its users, wait for another one; 0: not at all. The "
+            "other end must run this program, and not have 0 either. It costs about a tenth more CPU time in bulk.",
             ge=0,
             unit="seconds",
             on=MUX,
@@ -159,14 +159,14 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     resume_memory: Annotated[
         int,
         key(
-            "Most memory for bytes of sessions that the other end has not acknowledged yet.",
+            "Maximum memory for bytes of sessions that the other end has not acknowledged yet.",
             ge=1,
             unit="megabytes",
             on=MUX,
         ),
     ] = 64
     udp_timeout: Annotated[int, key("A UDP flow ends after this long without a datagram.", ge=1, unit="seconds")] = 60
-    udp_max_flows: Annotated[int, key("Most UDP flows at a time.", ge=1)] = 4096
+    udp_max_flows: Annotated[int, key("Maximum number of UDP flows at a time.", ge=1)] = 4096
     half_close_timeout: Annotated[
         int,
         key(
@@ -183,7 +183,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     web_bind: Annotated[
         str,
         key(
-            "Address of the monitoring page; `0.0.0.0` is all, of both families. `unix:/path` needs no `web_port`.",
+            "Address of the monitoring page; `0.0.0.0` means all, of both families. `unix:/path` needs no `web_port`.",
             form="an IP address, a host name or unix:/path",
             parse=parse_page_host,
         ),
@@ -198,7 +198,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     web_client_ca: Annotated[
         str,
         key(
-            "Authorities (PEM file): who has a client certificate of one of them is logged in; needs `web_cert`. See "
+            "Authorities (PEM file): a client certificate from one of them counts as a login; needs `web_cert`. See "
             "monitoring.md.",
         ),
     ] = ""
@@ -206,12 +206,12 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         tuple[Metric, ...],
         key('What the monitoring page offers: JSON ("default"), Prometheus. Empty: `["default"]`.'),
     ] = ("default",)
-    pprof: Annotated[bool, key("Accepted for old files, without effect: the profiler of Go.")] = False
+    pprof: Annotated[bool, key("Accepted for old files, without effect: Go's profiler.")] = False
     log_level: Annotated[
         LogLevel,
-        key("Least severity that is logged.", form=choices(LOG_LEVELS), parse=parse_log_level),
+        key("Lowest severity that is logged.", form=choices(LOG_LEVELS), parse=parse_log_level),
     ] = "info"
-    log_format: Annotated[Literal["text", "json"], key("Form of the log lines.")] = "text"
+    log_format: Annotated[Literal["text", "json"], key("Format of the log lines.")] = "text"
     on_event: Annotated[
         Secret,
         key(
@@ -222,7 +222,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         ),
     ] = Secret("")
     shutdown_timeout: Annotated[
-        int, key("How long open connections may finish at a shutdown.", ge=0, unit="seconds")
+        int, key("Time for open connections to finish at a shutdown.", ge=0, unit="seconds")
     ] = 5
     accepted: tuple[Secret, ...] = (DEFAULT_TOKEN,)
     """The tokens in effect; none on a server whose clients all have a name. Not a key."""

@@ -118,14 +118,14 @@ def _unmeasurable(config: ClientConfig, others: list[ClientConfig]) -> Iterator[
     """Yield the names that stand for several servers, if the best server is wanted."""
     for key, one in _named(config, others) if config.servers_mode == "best" else ():
         if isinstance(one.remote_addr, EveryAddress):
-            yield f'{key}: {one.remote_addr} is not one server, which servers_mode = "best" compares; name each server'
+            yield f'{key}: {one.remote_addr} stands for several servers; servers_mode = "best" needs one entry for each'
 
 
 def _not_looked_up(config: ClientConfig, others: list[ClientConfig]) -> Iterator[str]:
     """Yield the services whose records can't be looked up."""
     for key, one in _named(config, others):
         if isinstance(one.remote_addr, ServiceAddress) and not find_spec(_LIBRARY):
-            yield f'{key}: {one.remote_addr} requires dnspython; `pip install "backhaul[srv]"` brings it'
+            yield f'{key}: {one.remote_addr} requires dnspython; `pip install "backhaul[srv]"` installs it'
 
 
 def _named(config: ClientConfig, others: list[ClientConfig]) -> Iterator[tuple[str, ClientConfig]]:

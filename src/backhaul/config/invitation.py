@@ -72,7 +72,7 @@ def read_line(line: str) -> Invitation:
     try:
         address, transport, token, mux_version, path = msgspec.msgpack.decode(body[1:], type=_Fields)
     except UNREADABLE:
-        raise ValueError("the line has no meaning; let `backhaul server invite` print another") from None
+        raise ValueError("the line can't be read; print another with `backhaul server invite`") from None
     return Invitation(address=address, transport=transport, token=Secret(token), mux_version=mux_version, path=path)
 
 

@@ -36,7 +36,7 @@ _MOST_SIZE: Final = 10**18  # bytes
 
 QuotaAction = Literal["refuse", "log"]
 QUOTA_ACTION: Final = (
-    "What happens when the bytes of a day or month are used up: users are refused and reset, or a log line."
+    "What happens when the bytes of a day or month are used up: refuse and reset users, or only log it."
 )
 
 
@@ -48,18 +48,20 @@ def size_key(meaning: str) -> Meta:
 class Limits(Struct, frozen=True, kw_only=True):
     """The limits of all users together, or of those of one port; zeros and empty lists set none."""
 
-    max_users: Annotated[int, key("Most users at a time.", ge=0)] = 0
-    max_users_per_source: Annotated[int, key("Most users at a time from one source.", ge=0)] = 0
-    new_users_per_second: Annotated[int, key("Most new users a second.", ge=0)] = 0
-    new_users_per_second_per_source: Annotated[int, key("Most new users a second from one source.", ge=0)] = 0
-    rate: Annotated[int, key("Most bits a second, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)] = 0
-    rate_per_source: Annotated[
-        int, key("Most bits a second of one source, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)
+    max_users: Annotated[int, key("Maximum number of users at a time.", ge=0)] = 0
+    max_users_per_source: Annotated[int, key("Maximum number of users at a time from one source.", ge=0)] = 0
+    new_users_per_second: Annotated[int, key("Maximum number of new users a second.", ge=0)] = 0
+    new_users_per_second_per_source: Annotated[
+        int, key("Maximum number of new users a second from one source.", ge=0)
     ] = 0
-    bytes_per_day: Annotated[int, size_key("Most bytes a day, both ways together.")] = 0
-    bytes_per_day_per_source: Annotated[int, size_key("Most bytes a day of one source.")] = 0
-    bytes_per_month: Annotated[int, size_key("Most bytes a month, both ways together.")] = 0
-    bytes_per_month_per_source: Annotated[int, size_key("Most bytes a month of one source.")] = 0
+    rate: Annotated[int, key("Maximum bits a second, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)] = 0
+    rate_per_source: Annotated[
+        int, key("Maximum bits a second of one source, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)
+    ] = 0
+    bytes_per_day: Annotated[int, size_key("Maximum bytes a day, both ways together.")] = 0
+    bytes_per_day_per_source: Annotated[int, size_key("Maximum bytes a day of one source.")] = 0
+    bytes_per_month: Annotated[int, size_key("Maximum bytes a month, both ways together.")] = 0
+    bytes_per_month_per_source: Annotated[int, size_key("Maximum bytes a month of one source.")] = 0
     quota_action: Annotated[QuotaAction, key(QUOTA_ACTION)] = "refuse"
     quota_time_zone: Annotated[
         str,
@@ -70,7 +72,7 @@ class Limits(Struct, frozen=True, kw_only=True):
         ),
     ] = UTC
     idle_timeout: Annotated[int, key("Longest time without a byte, either way.", ge=0, unit="seconds")] = 0
-    max_lifetime: Annotated[int, key("Longest time of a connection.", ge=0, unit="seconds")] = 0
+    max_lifetime: Annotated[int, key("Longest life of a connection.", ge=0, unit="seconds")] = 0
     allow: Annotated[
         tuple[str, ...], key("Sources that may connect; empty: all.", form=_NETWORKS, parse=parse_networks)
     ] = ()

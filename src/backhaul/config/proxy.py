@@ -53,7 +53,9 @@ def find_proxy(key: Secret, host: str, port: int, environment: Mapping[str, str]
     """
     proxy = _from(environment, host, port) if key.reveal() == ENVIRONMENT else _from_key(key)
     if proxy and proxy.kind.startswith("socks") and not find_spec(_LIBRARY):
-        raise ConfigError([f'proxy: {proxy.kind}:// requires python-socks; `pip install "backhaul[proxy]"` brings it'])
+        raise ConfigError(
+            [f'proxy: {proxy.kind}:// requires python-socks; `pip install "backhaul[proxy]"` installs it']
+        )
     return proxy
 
 

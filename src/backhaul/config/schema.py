@@ -61,20 +61,20 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
     access_log: Annotated[
         str,
         key(
-            "Where a line goes for each user who has left; empty: nowhere. See operating.md.",
+            "Destination of a line for each user who has left; empty: none. See operating.md.",
             form='"stdout", "journal" or the full path of a file',
             parse=parse_access_log,
         ),
     ] = ""
-    access_log_format: Annotated[Literal["json", "text"], key("Form of these lines.")] = "json"
+    access_log_format: Annotated[Literal["json", "text"], key("Format of these lines.")] = "json"
     access_log_size: Annotated[
         int, key("Size at which the file is renamed, and a new one begins; 0: never.", ge=0, unit="megabytes")
     ] = 100
     offline: Annotated[
         Literal["refuse", "wait"],
         key(
-            "Users while no client is connected: refused after 5 seconds (10 if the client announced its stop), "
-            "or accepted, to wait for it."
+            "While no client is connected, refuse users after 5 seconds (10 if the client announced its stop), "
+            "or accept them to wait for it."
         ),
     ] = "refuse"
     clients: Annotated[
@@ -98,11 +98,13 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
         LimitTables, key("Limits of users; see Limits of users.", form="a table [server.limits]", parse=parse_limits)
     ] = LimitTables()
     heartbeat: Annotated[int, key("Interval of the heartbeats on the control channel.", ge=1, unit="seconds")] = 40
-    channel_size: Annotated[int, key("Most users that wait for a tunnel connection; others are refused.", ge=1)] = 2048
+    channel_size: Annotated[
+        int, key("Maximum number of users that wait for a tunnel connection; others are refused.", ge=1)
+    ] = 2048
     connection_max_users: Annotated[
         int,
         key(
-            "Most users of a tunnel connection, one after the other, until it is replaced; 1: each has its own.",
+            "Maximum number of users of a tunnel connection, one after the other; 1: each has its own.",
             ge=1,
             on=DEDICATED,
         ),
@@ -110,7 +112,7 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
     connection_max_age: Annotated[
         int,
         key(
-            "Age at which such a connection is replaced, when its user has ended.",
+            "Age at which such a connection is replaced, once its user has left.",
             ge=1,
             unit="seconds",
             on=DEDICATED,
@@ -239,7 +241,7 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
     mark: Annotated[
         int,
         key(
-            "Mark what is sent to the server, for policy routing and firewalls (SO_MARK); 0: no mark.",
+            "Mark packets to the server, for policy routing and firewalls (SO_MARK); 0: no mark.",
             ge=0,
             le=MAX_MARK,
             protects=True,
@@ -250,7 +252,8 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
     dial_rate: Annotated[
         int,
         key(
-            "Most tunnel connections opened a second, for networks that take a burst for an attack; 0: no limit.",
+            "Maximum number of tunnel connections opened a second, for networks that take a burst for an attack; "
+            "0: no limit.",
             ge=0,
         ),
     ] = 0
@@ -283,7 +286,7 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
     mux_max_bytes: Annotated[
         int,
         key(
-            "The same for the megabytes that a connection has moved, in both directions; 0: never.",
+            "Megabytes, in both directions, after which the connection of a session is replaced; 0: never.",
             ge=0,
             unit="megabytes",
             on=MUX,

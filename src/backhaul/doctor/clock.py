@@ -31,7 +31,7 @@ def synchronised() -> Iterator[Finding]:
     with suppress(OSError, AttributeError):  # no such call on this system
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_ANY_TIMEX))
     if state is None or state < 0:
-        yield skipped(SUBJECT, "this system does not tell whether the clock is synchronised")
+        yield skipped(SUBJECT, "this system does not report whether the clock is synchronised")
     elif state == _UNSYNCHRONISED:
         remedy = "`timedatectl set-ntp true`, or another NTP client"
         yield warning(SUBJECT, "nothing synchronises this machine's clock", remedy)

@@ -41,7 +41,7 @@ async def in_frames(channel: Channel, message: bytes) -> bytes | Silence:
             if sealed_kind(frame.kind) is Sealed.HANDSHAKE:
                 return frame.body
         status = _BAD_REQUEST if received.startswith(b"HTTP/") else 0
-        return Silence(f"what answers is no Backhaul: it sent {_printable(received)}", status)
+        return Silence(f"the program that answers is not Backhaul: it sent {_printable(received)}", status)
     return Silence("the server closed the connection without an answer")
 
 
@@ -67,7 +67,7 @@ async def in_cookies(channel: Channel, message: bytes, config: ClientConfig) -> 
             what = text.partition(": ")[0] if text.endswith("?") else text  # the questions are remedies
             return Silence(what, response.status if response else 0, _date(response))
         except HeadError:
-            return Silence(f"what answers speaks no HTTP: it sent {_printable(received)}")
+            return Silence(f"the program that answers does not speak HTTP: it sent {_printable(received)}")
         if agreed:
             return agreed.message or Silence("a WebSocket server answered, without the handshake", 101)
     return Silence("the server closed the connection without an answer")

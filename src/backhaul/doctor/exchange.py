@@ -72,4 +72,4 @@ def _judged(probe: Probe, message: bytes, seconds: float, tcp: TcpInfo) -> Answe
     try:
         return Answered(probe.finish(message), seconds, tcp)
     except HandshakeError:
-        return Silence("what answers does not have this token")
+        return Silence("the program that answers does not have this token")

@@ -47,7 +47,7 @@ def examine(config: ServerConfig, around: Circumstances) -> Iterator[Finding]:
     if around.programs:
         yield from _reported(around.programs)
     elif running(around.file, around.proc):
-        yield skipped(SUBJECT, "the program has them, and does not tell its state", "run this command as its user")
+        yield skipped(SUBJECT, "the program has them, but does not report its state", "run this command as its user")
     else:
         yield from _judged(_uses(config), around.proc)
 
@@ -83,7 +83,7 @@ def _judged(uses: Sequence[Use], proc: Path) -> Iterator[Finding]:
 
 def _more(faults: int) -> Iterator[Finding]:
     if faults > _SHOWN:
-        yield fault(SUBJECT, f"{faults - _SHOWN} more are not free", "mend those above first")
+        yield fault(SUBJECT, f"{faults - _SHOWN} more are not free", "correct those above first")
 
 
 def _uses(config: ServerConfig) -> list[Use]:

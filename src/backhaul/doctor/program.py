@@ -40,7 +40,7 @@ def _absent(around: Circumstances, pids: Sequence[int]) -> Finding:
         text = f"process {pids[0]} runs this file, and its status socket is not on this machine"
         return skipped(SUBJECT, text, "if it runs in a container, run this command there; otherwise restart it")
     if pids:
-        text = f"process {pids[0]} runs this file, and does not tell its state to this user"
+        text = f"process {pids[0]} runs this file, but does not report its state to this user"
         return skipped(SUBJECT, text, "run this command as root, or as the user of that process")
     return skipped(SUBJECT, "no program runs this file", f"`backhaul -c {around.file}` starts one")
 

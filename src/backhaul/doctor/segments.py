@@ -32,14 +32,14 @@ class Search:
             return await self._without_any(), []
         best = max(answers)
         largest = answers[best].tcp.mss or best
-        text = f"packets with more than {largest} bytes of payload get lost, and nothing tells their sender"
+        text = f"packets with more than {largest} bytes of payload are lost, and their sender learns nothing of it"
         remedy = f"set mss = {best} on both ends, or let ICMP pass the firewalls in between"
         return fault(SUBJECT, text, remedy), list(answers.values())
 
     async def _without_any(self) -> Finding:
         if not await self._ask(0, 0):
             return skipped(SUBJECT, "the server no longer answers", "run the command again")
-        text = "large messages get lost, whatever their packets"
+        text = "large messages are lost, whatever the size of their packets"
         return fault(SUBJECT, text, "something in between limits messages: a proxy, or a firewall")
 
     async def _ask(self, padding: int, mss: int) -> Answered | None:

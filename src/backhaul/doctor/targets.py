@@ -23,7 +23,7 @@ async def examine(config: ClientConfig, around: Circumstances) -> AsyncIterator[
     """Yield a finding for each target."""
     known = _known(config, around)
     if not known:
-        text = "none is known: the server names them when users come"
+        text = "none is known yet: the server names them when users connect"
         yield skipped(SUBJECT, text, "run the command again after the first user, or name targets in allow_targets")
         return
     places = asyncio.Semaphore(_AT_A_TIME)

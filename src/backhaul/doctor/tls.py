@@ -52,7 +52,9 @@ async def judge(opener: Opener, certificate: Certificate, now: float) -> Finding
     config = opener.config
     if config.tls_fingerprint and certificate.fingerprint != config.tls_fingerprint:
         text = f"the server's certificate has the fingerprint {certificate.fingerprint}, not tls_fingerprint"
-        remedy = "if the server's certificate was renewed, set tls_fingerprint to this one; otherwise somebody listens"
+        remedy = (
+            "if the server's certificate was renewed, set tls_fingerprint to this one; otherwise an attacker listens"
+        )
         raise Refusal(fault(SUBJECT, text, remedy))
     if config.tls_verify:
         await _verify(opener, certificate)
@@ -77,7 +79,7 @@ def _remedy(error: OSError, config: ClientConfig) -> str:
     if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
         plain = f'set transport = "{config.facts.twin}" if it runs that, or correct the port'
         return f"the server speaks no TLS on this port: {plain}"
-    return f"does the server run {config.transport} on this port, without something in between that ends TLS?"
+    return f"does the server run {config.transport} on this port, and does nothing in between end TLS?"
 
 
 def _remedy_of_code(code: int, opener: Opener, certificate: Certificate) -> str:
@@ -98,5 +100,5 @@ def _names(certificate: Certificate) -> str:
 
 def _trust(config: ClientConfig) -> str:
     if config.tls_fingerprint:
-        return "it has tls_fingerprint"
+        return "it matches tls_fingerprint"
     return "verified" if config.tls_verify else "not verified (tls_verify), so the token alone proves the server"

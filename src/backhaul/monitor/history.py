@@ -81,7 +81,7 @@ async def keeping_history(path: str, read: Read) -> AsyncIterator[ReadHistory]:
         yield _none
         return
     if file.renewed:
-        log.warning("%s: not understood and replaced; the history of the page begins anew", path)
+        log.warning("%s: corrupt and replaced; the history of the page begins anew", path)
     history = History(file, read)
     try:
         async with background(history.run()):
@@ -92,7 +92,7 @@ async def keeping_history(path: str, read: Read) -> AsyncIterator[ReadHistory]:
 
 
 async def _none(_series: str) -> HistoryStatus:
-    raise NotSampledError("no history is kept; if there is a reason, the log names it")
+    raise NotSampledError("no history is kept; the log gives the reason if there is one")
 
 
 def _ports(status: Status) -> dict[str, PortStatus]:

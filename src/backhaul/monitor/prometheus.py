@@ -38,15 +38,15 @@ class _Family(NamedTuple):
 _TUNNEL: Final = (
     _Family("backhaul_tunnel_status", "gauge", "1 while the tunnel is connected, else 0.", "connected"),
     _Family("backhaul_tunnel_rtt_seconds", "gauge", "Round-trip time of the control channel.", "rtt"),
-    _Family("backhaul_start_time_seconds", "gauge", "Time of the program's start, since 1970.", "started"),
+    _Family("backhaul_start_time_seconds", "gauge", "Start of the program, in seconds since 1970.", "started"),
     _Family("backhaul_idle_pool_connections", "gauge", "Tunnel connections that wait for a user.", "pool_idle"),
-    _Family("backhaul_wanted_pool_connections", "gauge", "Tunnel connections that the pool aims at.", "pool_size"),
+    _Family("backhaul_wanted_pool_connections", "gauge", "Tunnel connections that the pool aims for.", "pool_size"),
     _Family("backhaul_sessions", "gauge", "Multiplexed sessions open now.", "sessions"),
     _Family("backhaul_streams", "gauge", "Streams open now on all sessions.", "streams"),
     _Family("backhaul_sessions_parked", "gauge", "Sessions that wait for another connection.", "parked"),
-    _Family("backhaul_session_resumes_total", "counter", "Sessions that went on with another connection.", "resumes"),
-    _Family("backhaul_session_rotations_total", "counter", "Those because of age or bytes.", "rotations"),
-    _Family("backhaul_session_parked_seconds_total", "counter", "Time until they went on.", "resume_seconds"),
+    _Family("backhaul_session_resumes_total", "counter", "Sessions that resumed on another connection.", "resumes"),
+    _Family("backhaul_session_rotations_total", "counter", "Sessions moved because of age or bytes.", "rotations"),
+    _Family("backhaul_session_parked_seconds_total", "counter", "Time until they resumed.", "resume_seconds"),
     _Family("backhaul_session_replayed_bytes_total", "counter", "Bytes sent again.", "replayed"),
     _Family("backhaul_session_spool_bytes", "gauge", "Memory for bytes not acknowledged yet.", "spooled"),
     _Family("backhaul_reconnects_total", "counter", "Reconnections of the lost tunnel.", "reconnects"),
@@ -88,8 +88,8 @@ _MEMBER: Final = (
     _Family("backhaul_group_member_ready", "gauge", "1 while this client gets users of the group, else 0.", "ready"),
     _Family("backhaul_group_member_healthy", "gauge", "0 while its health checks fail, else 1.", "healthy"),
     _Family("backhaul_group_member_users", "gauge", "Its users of this group.", "users"),
-    _Family("backhaul_group_member_connections_total", "counter", "Its users of this group so far.", "total"),
-    _Family("backhaul_group_member_refused_total", "counter", "Users whom its limits refused.", "refused"),
+    _Family("backhaul_group_member_connections_total", "counter", "Users of this group that it has served.", "total"),
+    _Family("backhaul_group_member_refused_total", "counter", "Users refused by its limits.", "refused"),
 )
 _LIMIT: Final = "backhaul_limit"
 _LIMIT_USED: Final = "backhaul_limit_used"
@@ -144,7 +144,7 @@ def _tunnel(form: Form, figures: Figures, common: str) -> Iterator[str]:
     yield form.head("backhaul_build_info", "gauge", "Always 1.")
     yield _lines("backhaul_build_info", [(f"{common},{label('version', status.version)}", 1)])
     if figures.certificate is not None:
-        yield form.head(_CERTIFICATE, "gauge", "End of the server's certificate, since 1970.")
+        yield form.head(_CERTIFICATE, "gauge", "Expiry of the server's certificate, in seconds since 1970.")
         yield _lines(_CERTIFICATE, [(common, figures.certificate)])
 
 
@@ -181,7 +181,7 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
     )
     yield from _sliced(_REFUSED, by_reason)
     if status.side == "server":
-        yield form.head("backhaul_port_up", "gauge", "1 while the port takes users, else 0.")
+        yield form.head("backhaul_port_up", "gauge", "1 while the port accepts users, else 0.")
         up = ((f"{common},{_port_labels(port.bind, port.port)}{_of(port)}", port.up) for port in status.ports)
         yield from _sliced("backhaul_port_up", up)
 
@@ -203,7 +203,7 @@ def _limits(form: Form, status: Status, common: str) -> Iterator[str]:
     if rows:
         yield form.head(_LIMIT, "gauge", "Limits of users, in bytes, bits a second, seconds or numbers.")
         yield from _sliced(_LIMIT, ((row, one.most) for row, one in rows))
-        yield form.head(_LIMIT_USED, "gauge", "What is used of them; of the source with the most, if each has one.")
+        yield form.head(_LIMIT_USED, "gauge", "Use of these limits; that of the source with the most, if each has one.")
         yield from _sliced(_LIMIT_USED, ((row, one.used) for row, one in rows if one.used is not None))
 
 
@@ -223,8 +223,8 @@ def _sum(one: PortStatus, other: PortStatus) -> PortStatus:
 
 def _times(form: Form, times: Iterator[UserTimesState], common: str) -> Iterator[str]:
     """Return both histograms; the second one is made along with the first, so that each row is read once."""
-    yield form.head(_WAITING, "histogram", "Time of users from their arrival until they had a tunnel connection.")
-    later = [form.head(_DURATION, "histogram", "Time of users from their arrival to their end.")]
+    yield form.head(_WAITING, "histogram", "Time from the arrival of users until they had a tunnel connection.")
+    later = [form.head(_DURATION, "histogram", "Time from the arrival of users to their end.")]
     while batch := list(islice(times, SLICE_OF_TIMES)):
         rows = [(f"{common},{_client_labels(row)}", row) for row in batch]
         later.append("".join(_histogram(_DURATION, row, state.duration) for row, state in rows))

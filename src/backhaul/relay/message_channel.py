@@ -198,7 +198,7 @@ class MessageChannel:
     def silent_for(self, seconds: float) -> None:
         """Reset the connection if its peer has taken nothing for too long."""
         if seconds >= self._relay.patience.half_close:
-            log.debug("reset a tunnel connection: its peer took nothing of an answer for %.0f s", seconds)
+            log.debug("reset a tunnel connection: its peer accepted no byte of an answer for %.0f s", seconds)
             self.close(reset=True)
 
     def close(self, *, reset: bool = False) -> None:

@@ -15,7 +15,7 @@ class Ending(Enum):
     RESET_BY_TARGET = "reset by the target"
     SILENT = "reset, because one direction had ended and the other was silent"
     LOST = "the tunnel connection was lost"
-    SHORT_OF_MEMORY = "reset for want of memory"
+    SHORT_OF_MEMORY = "reset for lack of memory"
     FAILED = "internal error"
     SHUTDOWN = "this program was stopped"
     NOT_CARRIED = "no tunnel connection was free"

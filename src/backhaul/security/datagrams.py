@@ -78,7 +78,7 @@ class DatagramSealer:
 
     def _next_key(self) -> None:
         if self._number == _MAX_NUMBER:
-            raise RecordError("a tunnel has had as many datagrams as it may have")
+            raise RecordError("a tunnel has used up its datagrams")
         self._end = (self._number >> self._bits) + 1 << self._bits
         self._aead = self._keys.next()
 

@@ -113,7 +113,7 @@ class _Chain(_Numbers):
             self._next_secret()
         number = self._number
         if number == _MAX_NUMBER:
-            raise RecordError("a connection has had as many records as it may have")
+            raise RecordError("a connection has used up its records")
         aead = self._aead or self._load()
         self._number = number + 1
         self._left -= 1
@@ -158,7 +158,7 @@ class _Shared(_Numbers):
     def _turn(self) -> tuple[Aead, bytes]:
         number = self._number
         if number == _MAX_SHARED:
-            raise RecordError("a connection has had as many records as it may have")
+            raise RecordError("a connection has used up its records")
         self._number = number + 1
         return self._aead, self._connection + number.to_bytes(6)
 

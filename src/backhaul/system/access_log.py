@@ -119,7 +119,7 @@ class AccessLog:
     def _worked(self) -> None:
         if self._failing:
             self._failing = False
-            log.warning("access_log: written again; at most %d lines were lost", self._lost)
+            log.warning("access_log: writable again; at most %d lines were lost", self._lost)
             self._lost = 0
         if self._dropped:
             log.warning("access_log: %d lines were dropped, because writing is too slow", self._dropped)

@@ -102,7 +102,7 @@ def take_turn(path: Path | None) -> socket.socket | None:
         sock = _bind(draft)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise FileExistsError(errno.EEXIST, "another process takes over already") from None
+            raise FileExistsError(errno.EEXIST, "another process is already taking over") from None
         raise
     if stopping(path):  # asked again: another process may have replaced it in the meantime
         return sock

@@ -49,9 +49,9 @@ class Objection(NamedTuple):
     def __str__(self) -> str:
         name = f"{self.table}.{self.limit}"
         if self.limit == "allow":
-            return f"no network of {name} or allow_file has this address; add it there"
+            return f"no network of {name} or allow_file contains this address; add it there"
         if self.limit == "deny":
-            return f"a network of {name} or deny_file has this address; remove it there"
+            return f"a network of {name} or deny_file contains this address; remove it there"
         return f"{name} is reached; raise it if these users are wanted"
 
 

@@ -44,7 +44,7 @@ class Entrance:
         """Admit new users again, if there is a client."""
         if self.draining:
             self.draining = False
-            log.info("no longer draining: new users%s are welcome", self._whose)
+            log.info("no longer draining: new users%s are admitted", self._whose)
         self.apply()
         self._changed()
 

@@ -270,7 +270,7 @@ class Quotas:
         port, client = ("", name) if kind == "clients" else (name, "")
         self._news.quota_used(limit, port=port, user=source, client=client)
         period = "month" if "month" in limit else "day"
-        effect = f"users are refused until the {period} ends ({self._zone})" if table.refuses else "users go on"
+        effect = f"users are refused until the {period} ends ({self._zone})" if table.refuses else "users continue"
         who = f" by {source}" if source else ""
         self._throttle.warn((table.name, limit), f"{table.name}.{limit}: used up{who}; {effect}; raise it if need be")
 
@@ -292,7 +292,7 @@ class Quotas:
         self._complaint = ""
         await in_slices(self._ledger.adopt(draft))
         if draft.broken:
-            log.error("%s: not understood and replaced; bytes per day and month count from 0", self._store)
+            log.error("%s: corrupt and replaced; bytes per day and month count from 0", self._store)
 
     def _complain(self, problem: str) -> None:
         """Log a problem with the file, unless it was the last one logged."""

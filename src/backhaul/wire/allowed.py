@@ -162,13 +162,13 @@ def _span(text: str) -> range:
 
 def _network(host: str) -> IPv4Network | IPv6Network | None:
     if "%" in host:
-        raise ValueError(f"leave {host[host.index('%') :]} out: an entry counts for all interfaces")
+        raise ValueError(f"leave {host[host.index('%') :]} out: an entry applies to all interfaces")
     try:
         found = ip_network(host, strict=False)
     except ValueError:
         return None
     if str(found.network_address) != str(ip_address(host.partition("/")[0])):
-        raise ValueError(f"the network is written {found}")
+        raise ValueError(f"write the network as {found}")
     return found
 
 

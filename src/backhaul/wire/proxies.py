@@ -27,7 +27,7 @@ _FORBIDDEN: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOW
 
 _UNKNOWN_LOGIN: Final = "wrong user name or password"
 _LOGIN_MISSING: Final = "it requires a user name and a password"
-_OTHER_LOGIN: Final = "it requires a kind of login that is not supported, other than a user name with a password"
+_OTHER_LOGIN: Final = "it requires an unsupported kind of login; only a user name with a password is supported"
 _NO_SOCKS: Final = "the answer is not SOCKS5; is it another kind of proxy?"
 
 

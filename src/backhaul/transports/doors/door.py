@@ -21,8 +21,9 @@ from .lines import NO_LINE, Line
 log = logging.getLogger("backhaul.client")
 
 _BARE = (
-    "%s is not protected: it runs v0.7.2, has another token, or somebody in between prevents the handshake; the token "
-    'and users\' bytes cross the line in clear. Run this program on both ends, then set security = "required" on both'
+    "%s is not protected: it runs v0.7.2, has another token, or an attacker in between prevents the handshake; the "
+    "token and users' bytes cross the line in clear. "
+    'Run this program on both ends, then set security = "required" on both'
 )
 
 
@@ -198,7 +199,7 @@ class SealingDoor(ABC):
             ) from None
         if settings.known.protected(settings.remembered_as):
             raise TransportError(
-                f"{error}, but was protected before: is the token right? Somebody in between may prevent the "
+                f"{error}, but was protected before: is the token right? An attacker in between may prevent the "
                 f"handshake. If the server runs v0.7.2 again, remove its line from {settings.known.file}"
             ) from None
 

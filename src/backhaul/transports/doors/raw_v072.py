@@ -25,7 +25,7 @@ async def shake_hands(loop: asyncio.AbstractEventLoop, sock: socket.socket, toke
         try:
             frame = reader.feed(data)
         except FrameTooLongError:
-            raise TransportError("the server answered something that is no Backhaul handshake") from None
+            raise TransportError("the server's answer is not a Backhaul handshake") from None
         if frame:
             if frame.kind != Signal.CHANNEL or not hmac.compare_digest(frame.body, token):
                 raise TransportError("the server answered with another token")

@@ -30,7 +30,7 @@ _INSTANCE: Final = 16  # bytes that a client learns
 _REMEMBERED: Final = 1 << 12  # first messages: a recorded one costs no curve operation while it is among them
 
 _TERMINATED: Final = "TLS is terminated between client and server"
-_REMEDY: Final = "if that is your CDN or proxy, set tls_verify = true on the client; otherwise somebody listens"
+_REMEDY: Final = "if that is your CDN or proxy, set tls_verify = true on the client; otherwise an attacker listens"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -133,7 +133,7 @@ class Sessions:
         One that does not fit may be a recording if there is another one, and is only logged then.
         """
         if probe:
-            log.debug("client %s: asked whether it fits: %s", peer, reason or "yes")
+            log.debug("client %s: asked whether the ends fit: %s", peer, reason or "yes")
         elif peer.name in self._by_name:
             self._throttle.warn((peer.name, peer.address, reason), f"refused client {peer}: {reason}")
         else:
@@ -239,7 +239,8 @@ def _most_frequent(texts: Iterable[str]) -> str:
 def warn_of_legacy(peer: Peer) -> None:
     """Log that a client is served although it is not protected."""
     log.warning(
-        "client %s is not protected: it runs v0.7.2, or somebody in between prevents the handshake; its token and its "
-        'users\' bytes cross the line in clear. Run this program on both ends, then set security = "required" on both',
+        "client %s is not protected: it runs v0.7.2, or an attacker in between prevents the handshake; its token and "
+        "its users' bytes cross the line in clear. "
+        'Run this program on both ends, then set security = "required" on both',
         peer,
     )
