@@ -1,4 +1,4 @@
-"""The access log of a running server, as its configuration wants it."""
+"""The access log of a running server, as its configuration requires it."""
 
 from backhaul.config import ServerConfig
 from backhaul.config.schema import Config
@@ -19,7 +19,7 @@ class Access:
         self._log: AccessLog | None = None
 
     async def apply(self, config: Config) -> None:
-        """Begin, end or change the log; without a change open its file anew, which another program may have renamed."""
+        """Begin, end or change the log; without a change reopen its file, which another program may have renamed."""
         if not isinstance(config, ServerConfig) or not isinstance(self._end, Server):
             return
         settings = config.access_log, config.access_log_format, config.access_log_size

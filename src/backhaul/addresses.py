@@ -14,7 +14,7 @@ def plain_ip(address: tuple[str, ...] | tuple[str, int]) -> str:
 
 
 def address_text(host: str, port: int) -> str:
-    """Return address and port of a peer, or what is known of them."""
+    """Return address and port of a peer, as far as they are known."""
     if not port:
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

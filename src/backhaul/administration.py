@@ -24,7 +24,7 @@ from .server import Server
 
 
 class Administration:
-    """Carries out what administrators ask for through the API."""
+    """Carries out the requests of administrators through the API."""
 
     def __init__(
         self,

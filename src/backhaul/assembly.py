@@ -41,7 +41,7 @@ _MAX_VISITORS: Final = 512  # of the decoy: some 25 MB if all are stalled within
 
 
 def protection(config: ServerConfig | ClientConfig) -> Protection:
-    """Return what this end wants of its peers."""
+    """Return the protection that this end requires of its peers."""
     return Protection(Security(config.security), config.encryption)
 
 
@@ -81,7 +81,7 @@ def carrier_limits(config: ServerConfig) -> CarrierLimits:
 
 
 def features(config: ServerConfig | ClientConfig) -> frozenset[Feature]:
-    """Return what this end does beyond v0.7.2."""
+    """Return the features of this end beyond v0.7.2."""
     return EXTENSIONS if config.resume_timeout else EXTENSIONS - {Feature.RESUME}
 
 
@@ -131,7 +131,7 @@ def client_settings(
 ) -> ClientSettings:
     """Return the settings of a tunnel to ``host``, one of the addresses of ``remote_addr``, or that itself.
 
-    By ``instance`` a server knows that a client comes another way, and not a second client.
+    By ``instance`` a server recognises the same client on another way.
     """
     remote = config.remote_addr.unscoped
     return ClientSettings(
@@ -184,7 +184,7 @@ def gate_limits(descriptors: int, memory: int) -> GateLimits:
 
 
 def state_file(config: Path, kind: str) -> Path:
-    """Return a file for what must survive a restart of the program with this configuration."""
+    """Return a file for state that must survive a restart of the program with this configuration."""
     return state_directory() / f"{socket_name(config).removesuffix('.sock')}.{kind}"
 
 

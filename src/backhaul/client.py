@@ -98,7 +98,7 @@ class Client:
             await self.start()
 
     async def stop(self) -> None:
-        """End in order: tell the servers, and give users in flight ``shutdown_timeout`` seconds."""
+        """End cleanly: tell the servers, and give users in flight ``shutdown_timeout`` seconds."""
         self.stopping = True
         await self._servers.stop(Signal.CLOSED)
         self.relay.resumption.leave_peer("")  # servers have no names

@@ -1,4 +1,4 @@
-"""The root of all errors that this program raises, and the words of those of the system.
+"""The root of all errors that this program raises, and the texts of system errors.
 
 Code that Python's own protocols ask for a ValueError or an OSError, such as a parser of one value, raises that.
 """
@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that have no meaning: broken text and deep nesting have errors of their own."""
+"""The errors of msgspec for invalid bytes: broken text and deep nesting have errors of their own."""
 
 
 class BackhaulError(Exception):
@@ -23,7 +23,7 @@ class TransportError(BackhaulError):
 
 
 def reason(error: Exception) -> str:
-    """Return the text of an error, for use within a sentence; those of the system begin with a capital letter."""
+    """Return the text of an error, for use within a sentence; texts of the system begin with a capital letter."""
     if not isinstance(error, OSError):
         return str(error)
     text = error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""The events of an end, sent to the administrator's own program as the configuration wants it."""
+"""The events of an end, sent to the administrator's own program as the configuration requires it."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ _FORM: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def is_near(end: float, now: float) -> bool:
-    """Return whether a certificate calls for a new one."""
+    """Return whether a certificate should be renewed."""
     return end - now < NEAR
 
 
 class Hooks:
-    """Sends the events of ``end``, if ``on_event`` wants that."""
+    """Sends the events of ``end``, if ``on_event`` is set."""
 
     def __init__(self, end: Server | Client, *, look_every: float = DAY) -> None:
         self._end = end
@@ -69,7 +69,7 @@ _Tell = Callable[[Notice], None]
 
 @contextlib.asynccontextmanager
 async def _sending(config: Config) -> AsyncIterator[_Tell]:
-    """Yield what sends events during the block."""
+    """Yield the sender of events during the block."""
     sender = EventSender(*way_to(config.on_event.reveal()))
     common = {"host": socket.gethostname(), "side": side_of(config), "transport": config.transport}
     common |= {"tunnel": name} if (name := TUNNEL.get()) else {}

@@ -10,7 +10,7 @@ from typing import Final
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _BITS: Final = {4: 32, 6: 128}
 _REMEDY: Final = 'write a network such as "10.0.0.0/8" or "2001:db8::/32"'
-# Only such a line is quoted: whoever may check a configuration could name any file.
+# Only such a line is quoted: a user who may check a configuration could name any file.
 _LIKE_A_NETWORK: Final = re.compile(r"[0-9A-Fa-f:./%]+").fullmatch
 _MAX_FILE: Final = 16 << 20  # bytes: half a million networks
 

@@ -232,7 +232,7 @@ class Process:
             outcome = await self._apply(new, change)
         await self._hooks.apply(self._config)
         await self._access.apply(self._config)  # even with mistakes in the file: logrotate sends the same signal
-        tell(outcome)  # before the page, through which some have asked, begins anew
+        tell(outcome)  # before the page, through which some requests came, restarts
         if outcome.loaded:
             watch = await self._renew_page(watch, frozenset(change.changed))
             log.info("configuration reloaded: %s", summary(change, (await self._survey()).ports))

@@ -1,4 +1,4 @@
-"""Reloads: those who ask for one, and its outcome in words."""
+"""Reloads: the requests for one, and its outcome in words."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from .errors import BackhaulError
 
 
 class Reloads:
-    """Requests for a reload; some of those who ask wait for the outcome."""
+    """Requests for a reload; some callers wait for the outcome."""
 
     def __init__(self, wake: Callable[[], object]) -> None:
         self._wake = wake
@@ -37,7 +37,7 @@ class Reloads:
         return await outcome
 
     def begin(self) -> Callable[[Loaded], None]:
-        """Return what tells the outcome to all who have asked until now."""
+        """Return a function that tells the outcome to all callers who have asked until now."""
         waiting, self._waiting = self._waiting, []
         self.requested = False
 

@@ -1,4 +1,4 @@
-"""What an end reports when it happens, as plain data: a user who has left, and other events. Nothing holds a secret."""
+"""The reports of an end as plain data: a user who has left, and other events. Nothing holds a secret."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""A choice among users in flight, for lists of them and for those who are to be closed."""
+"""A choice among users in flight, to list or to close them."""
 
 from msgspec import Struct
 

@@ -157,7 +157,7 @@ class Server:
         return (port for owner in self._owners() for port in owner.ports.all.values())
 
     def _owners(self) -> "Iterator[ServerTunnel | Group]":
-        """Return all that have ports."""
+        """Return all owners of ports."""
         return chain(self.tunnels.values(), self.groups.values())
 
     def report_to(self, report: Report | None) -> None:
@@ -249,7 +249,7 @@ class Server:
         self._serve_groups(old, new)
 
     def _remove_groups(self, old: ServerConfig, new: ServerConfig) -> None:
-        """Close ports of groups that are needed no longer, because a client or another group may get them."""
+        """Close ports of groups that are no longer needed, because a client or another group may get them."""
         after = {group.name: group for group in new.groups.named}
         for group in old.groups.named:
             if group.name not in after:
@@ -294,7 +294,7 @@ class Server:
             raise BackhaulError(f"can't listen on {address}: {reason(error)}") from None
 
     async def stop(self, succeeded: Callable[[], bool] = lambda: False) -> None:
-        """End in order: users in flight get ``shutdown_timeout`` seconds, and meanwhile new ones are served.
+        """End cleanly: users in flight get ``shutdown_timeout`` seconds, and meanwhile new ones are served.
 
         A server that had users a moment ago waits for more: most stops are restarts, and the next process may be
         starting. ``succeeded`` tells whether another process listens on the same ports, to which new users are left. If

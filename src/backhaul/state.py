@@ -31,7 +31,7 @@ class LinkState(Struct, frozen=True, gc=False):
     parked: bool = False
     """True if it has lost its connection and waits for another one."""
     spooled: int = 0
-    """Bytes of memory for what the other end has not acknowledged."""
+    """Bytes of memory for bytes that the other end has not acknowledged."""
 
 
 class ResumptionState(Struct, frozen=True, gc=False):
@@ -42,13 +42,13 @@ class ResumptionState(Struct, frozen=True, gc=False):
     resumes: int
     """Times that a session went on with another connection."""
     rotations: int
-    """Those of them that replaced a connection because of its age or its bytes."""
+    """Resumptions that replaced a connection because of its age or its bytes."""
     seconds: float
     """Seconds that sessions spent without a connection, until they went on."""
     replayed: int
     """Bytes that were sent again."""
     memory: int
-    """Bytes of memory for what is not acknowledged yet."""
+    """Bytes of memory for bytes that are not acknowledged yet."""
 
 
 class RelayState(Struct, frozen=True, gc=False):
@@ -128,9 +128,9 @@ class LimitState(Struct, frozen=True, gc=False):
     """Of the two numbers."""
     most: int
     used: int
-    """What is used now, or in the present day or month; of the source with the most, if each source has the limit."""
+    """The use at present, or in this day or month; that of the source with the most, if sources have the limit."""
     counted: bool
-    """False for a limit of which nothing is used up, such as a timeout."""
+    """False for a limit without a use, such as a timeout."""
 
 
 class RefusalState(Struct, frozen=True, gc=False):
@@ -142,7 +142,7 @@ class RefusalState(Struct, frozen=True, gc=False):
 
 
 class HealthState(Struct, frozen=True, gc=False):
-    """The health of a target, as its users show it."""
+    """The health of a target, judged by its users."""
 
     reached: float
     """The last success in seconds since 1970; 0 without one. On the server a user has left after an
@@ -217,7 +217,7 @@ class TargetState(Struct, frozen=True, gc=False):
     total: int
     """Users since the start, without those of datagrams."""
     refused: int
-    """Users whom the client did not let through to it."""
+    """Users whom the client refused to connect to it."""
     dropped: int
     """Users for whom the target could not be reached."""
     health: HealthState
@@ -242,7 +242,7 @@ class UserState(Struct, frozen=True, kw_only=True, gc=False):
     datagrams: bool
     """True for a UDP flow."""
     age: float
-    """Seconds since the user came."""
+    """Seconds since the user arrived."""
     host: str = ""
     """The user's address; empty on the client, which does not know it."""
     port: int = 0
@@ -276,7 +276,7 @@ class ServedState(Struct, frozen=True, gc=False):
     unanswered: int
     """Users who sent bytes into the tunnel and received none."""
     draining: bool
-    """True while the administrator wants no new users for this client."""
+    """True while the administrator refuses new users for this client."""
     refusing: bool
     """True if users are refused, because of that or because the client has not been connected for a while."""
     users: int
@@ -335,7 +335,7 @@ class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
     transport: str
     stopping: bool
     draining: bool
-    """True while the administrator wants no new users."""
+    """True while the administrator refuses new users."""
     session: SessionState
     relay: RelayState
     waiting: int
@@ -361,7 +361,7 @@ class ClientState(Struct, frozen=True, tag="client", tag_field="side"):
     transport: str
     stopping: bool
     draining: bool
-    """True while the administrator wants no new users."""
+    """True while the administrator refuses new users."""
     session: SessionState
     relay: RelayState
     pool_size: int
@@ -369,7 +369,7 @@ class ClientState(Struct, frozen=True, tag="client", tag_field="side"):
     dialling: int
     """Targets that are being dialled."""
     allow_targets: tuple[str, ...]
-    """Targets to which it lets users through; none: all but Unix sockets."""
+    """Targets to which it connects users; none: all but Unix sockets."""
     targets: tuple[TargetState, ...]
     servers: tuple[DestinationState, ...]
     """The servers that it may use; their sessions together are ``session``."""

@@ -21,7 +21,7 @@ _MOST_PARAMETERS: Final = 20
 _NO_OPERATION: Final = "no such operation; GET /api/openapi.json lists all"
 
 Handler = Callable[[Any], Awaitable[Struct | bytes | Stream]]
-"""Takes the query or the body, whichever the operation has; returns an answer, or one in JSON."""
+"""Takes the query, or the body if the operation has one; returns an answer, or its JSON."""
 
 
 class Desk:
@@ -82,7 +82,7 @@ def _query(operation: Operation, request: Request) -> Struct:
 
 
 async def _body(operation: Operation, request: Request) -> Struct:
-    """Read the body; one that is empty is that of a request without parameters."""
+    """Read the body; an empty one means a request without parameters."""
     text = await request.read(operation.most)
     if operation.body is Nothing:
         return Nothing()

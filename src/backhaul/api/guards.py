@@ -1,4 +1,4 @@
-"""Who may change something through a door of the API."""
+"""The guards of the API's doors: they decide which requests may change something."""
 
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -29,7 +29,7 @@ class Guard(Protocol):
 
     @property
     def logins(self) -> tuple[Login, ...]:
-        """The ways in which visitors have logged in, each of which suffices; without one nobody has to."""
+        """The ways to log in, each of which suffices; without any, no login is required."""
 
     def judge(self, request: Request) -> None:
         """Raise RefusedError for a request that is not granted."""
@@ -56,7 +56,7 @@ class PageGuard:
     needs_header = True
 
     def __init__(self, logins: tuple[Login, ...]) -> None:
-        """``logins`` are those of the page, which lets nobody else in."""
+        """``logins`` are those of the page, which admits no other visitors."""
         self.logins = logins
         self.may_change = bool(logins)
 

@@ -1,4 +1,4 @@
-"""What the operations take and return. A field that is 0 or empty in a request is not set."""
+"""The types of requests and answers. A field that is 0 or empty in a request is not set."""
 
 from typing import Annotated, Final
 
@@ -64,7 +64,7 @@ class ConnectionList(Struct):
     config: str
     """The configuration file of the program."""
     closable: bool
-    """True if the same visitor may close them."""
+    """True if this visitor may close them."""
     logins: tuple[Login, ...]
     """The ways to log in here, each of which suffices."""
     next: int
@@ -73,7 +73,7 @@ class ConnectionList(Struct):
 
 
 class Closed(Struct):
-    """The outcome of a closing."""
+    """The outcome of closing users."""
 
     closed: int
     """Users who were reset."""
@@ -131,10 +131,10 @@ class Loaded(Struct, frozen=True):
     loaded: bool
     """True if the file is in force now; otherwise the old configuration stays."""
     problems: tuple[str, ...] = ()
-    """Why it is not, one line each."""
+    """The reasons why it is not, one line each."""
     warnings: tuple[str, ...] = ()
     changes: Changes = Changes()
-    """What the reload has changed."""
+    """The changes of the reload."""
 
 
 class CheckRequest(Struct, forbid_unknown_fields=True):
@@ -148,27 +148,27 @@ class Checked(Struct, frozen=True):
 
     valid: bool
     problems: tuple[str, ...] = ()
-    """Why it is not, one line each."""
+    """The reasons why it is not, one line each."""
     warnings: tuple[str, ...] = ()
     changes: Changes = Changes()
-    """What a reload with it would change."""
+    """The changes that a reload with it would make."""
 
 
 class DrainRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The part of a server to drain, or to drain no longer."""
+    """The part of a server to drain, or to stop draining."""
 
     client: Annotated[str, Meta(max_length=64, description="The users of this client alone; empty: all users.")] = ""
 
 
 class Drained(Struct, frozen=True):
-    """The state of an end or of a client that is drained, or no longer."""
+    """The state of an end or of a client after ``drain`` or ``resume``."""
 
     draining: bool
     users: int
-    """Users who are present."""
+    """Present users."""
 
 
 class Problem(Struct, frozen=True):
-    """Why a request has failed."""
+    """The reason why a request has failed."""
 
     error: str

@@ -24,7 +24,7 @@ _SCHEMES: Final[dict[Login, Document]] = {
 
 
 def describe(guard: Guard, version: str) -> Document:
-    """Return the description of one door, which is open to those whom ``guard`` lets in."""
+    """Return the description of one door, whose requests ``guard`` judges."""
     kinds: set[type[Struct]] = {Problem}
     kinds.update(*((one.answer, one.query, one.body) for one in OPERATIONS))
     ordered = sorted(kinds, key=lambda kind: kind.__name__)

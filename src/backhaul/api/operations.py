@@ -34,12 +34,12 @@ _FILE: Final = 1 << 18  # bytes of a configuration, which has thousands of ports
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """One thing that an administrator may ask for."""
+    """An operation for administrators."""
 
     name: str
     """The path below ``/api/``."""
     method: Literal["GET", "POST"]
-    """POST for what changes something, or costs much."""
+    """POST for operations that change something, or that are expensive."""
     summary: str
     answer: type[Struct]
     query: type[Struct] = Nothing

@@ -122,7 +122,7 @@ class Service:
         for count in self._operator.connections.closed(selection):
             closed += count
             await asyncio.sleep(0)
-        self._made = _NEVER  # after closing a user a visitor looks at once whether they have left
+        self._made = _NEVER  # after closing a user, a visitor checks at once whether they have left
         return Closed(closed)
 
     async def _follow(self, query: EventsQuery) -> Stream:

@@ -23,9 +23,9 @@ _STRANGE: Final = "another version of the program, whose answer can't be read"
 
 
 def drain(config: str | None, client: str, wait: float) -> int:
-    """Let a program refuse new users, and wait ``wait`` seconds for the others to leave; return 1 if some remain.
+    """Make a program refuse new users, and wait ``wait`` seconds for the others to leave; return 1 if some remain.
 
-    With the name of a client they are its users alone.
+    With the name of a client, only its users are meant.
     """
     if not _each("drain", config, DRAIN, _drained, DrainRequest(client)):
         return 1
@@ -59,12 +59,12 @@ def _part(status: Status, client: str) -> Status | ClientStatus:
 
 
 def resume(config: str | None, client: str) -> int:
-    """Let a program admit new users again, of all clients or of one."""
+    """Make a program admit new users again, of all clients or of one."""
     return 0 if _each("resume", config, RESUME, _resumed, DrainRequest(client)) else 1
 
 
 def reload(config: str | None) -> int:
-    """Let a program read its configuration file again; return 1 if it has not loaded it."""
+    """Make a program read its configuration file again; return 1 if it has not loaded it."""
     outcomes: list[bool] = []
 
     def show(document: Document) -> None:

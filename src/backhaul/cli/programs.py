@@ -51,7 +51,7 @@ def _of_directory(folder: str, request: Call) -> Programs:
 
 
 def names_one(command: str, config: str | None, why: str) -> bool:
-    """Return whether it is clear which program is meant; if several run, and ``config`` names none, complain."""
+    """Return whether it is clear which program is meant; print a problem if several run and ``config`` names none."""
     if config or len(programs := all_programs().documents) <= 1:
         return True
     files = ", ".join(str(document.get("config")) for document in programs)

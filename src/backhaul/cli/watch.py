@@ -1,4 +1,4 @@
-"""A screen that is drawn anew every second, like that of top(1)."""
+"""A screen that is redrawn every second, like that of top(1)."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Rules that involve several clients of a server: what one has, no other may have."""
+"""Rules that involve several clients of a server: no two may have the same token or port."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Every key of both sides, as ``schema.py`` has those of one."""
+"""The keys that both sides have; ``schema.py`` has those of one side."""
 
 from typing import Annotated, Literal
 

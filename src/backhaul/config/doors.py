@@ -23,7 +23,7 @@ _WAY: Final = {_ADDR if key.name == _ADDRESS else key.name: key for key in keys(
 """The keys of an entry: those that need a tunnel of their own."""
 _NO_TOKEN: Final[dict[str, object]] = {"token": DEFAULT_TOKEN, "tokens": (), "token_file": ""}
 _OWN: Final[dict[str, object]] = {"edge_ip": "", "tls_server_name": ""}
-"""What belongs to the address of ``remote_addr``, and is inherited by no other."""
+"""Keys that belong to the address of ``remote_addr``, and that no other server inherits."""
 _LIBRARY: Final = "dns"
 
 

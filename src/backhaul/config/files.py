@@ -1,4 +1,4 @@
-"""Several configuration files for one process: their names, and what they must not share."""
+"""Several configuration files for one process: their names, and the resources that they must not share."""
 
 import os
 from collections import Counter, defaultdict
@@ -68,7 +68,7 @@ def _of(path: Path) -> list[Path]:
 
 
 class _Wanted(NamedTuple):
-    """Something that only one end may have."""
+    """A resource that only one end may have."""
 
     key: str
     kind: str

@@ -1,6 +1,6 @@
 """Configurations that a running program is sent, as texts: the reader must not be led to a pipe or a device.
 
-To open a pipe may take forever, and so may to read a device.
+Opening a pipe, or reading a device, may take forever.
 """
 
 import stat
@@ -28,7 +28,7 @@ def parse_foreign(text: str, environment: Mapping[str, str]) -> Config:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError):
-        document = {}  # the loader tells what is wrong
+        document = {}  # the loader reports the mistake
     if problems := list(_special(document)):
         raise ConfigError(problems)
     return parse_usable(text, environment)

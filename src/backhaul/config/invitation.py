@@ -1,4 +1,4 @@
-"""The line with which a server invites its client: all that the client's file needs, and a checksum."""
+"""The line with which a server invites its client: everything that the client's file needs, and a checksum."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ _Fields = tuple[str, str, str, int, str]
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client has to know of its server."""
+    """The settings of a server that its client needs."""
 
     address: str
     """As in ``remote_addr``."""
@@ -77,7 +77,7 @@ def read_line(line: str) -> Invitation:
 
 
 def _decoded(code: str) -> bytes:
-    """Return what a line holds without the checksum, which was right."""
+    """Return the content of a line without its checksum, which must be right."""
     try:
         whole = base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):  # letters beyond ASCII, or of no base64

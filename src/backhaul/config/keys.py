@@ -14,7 +14,7 @@ from .messages import choices
 from .secret import Secret
 
 ALL: tuple[TransportName, ...] = get_args(TransportName)
-# What keys apply to, in the order of the table of transports.
+# Sets of transports on which keys have an effect, in the order of the table of transports.
 TCP = tuple(one.name for one in TRANSPORTS.values() if not one.http and not one.datagrams)
 STREAM = tuple(one.name for one in TRANSPORTS.values() if not one.datagrams)
 DEDICATED = tuple(one.name for one in TRANSPORTS.values() if not one.mux and not one.datagrams)

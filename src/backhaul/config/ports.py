@@ -57,7 +57,7 @@ class PortMapping(Struct, frozen=True, gc=False):
 
     @property
     def takes_datagrams(self) -> bool:
-        """True if the port can serve UDP users too, which a Unix socket at either side rules out."""
+        """True if the port can serve UDP users, too, which a Unix socket on either side rules out."""
         return not self.leads_to_path and not self.address.is_path
 
 

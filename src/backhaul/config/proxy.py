@@ -1,4 +1,4 @@
-"""The proxy of a client: from its key, or if that says so from the environment."""
+"""The proxy of a client: from its key, or from the environment if the key asks for that."""
 
 import re
 from collections.abc import Mapping
@@ -98,7 +98,7 @@ def _covers_name(name: str, host: str) -> bool:
 
 
 def _split(text: str) -> tuple[ProxyKind, SplitResult]:
-    if not text.isprintable() or " " in text:  # urlsplit drops some characters without a word
+    if not text.isprintable() or " " in text:  # urlsplit drops some characters silently
         raise ValueError("it holds a space or a control character")
     try:
         parts = urlsplit(text)

@@ -82,7 +82,7 @@ def _outside(environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:
 
 
 def _may_exist(path: Path) -> bool:
-    """Return False only if there is no such file; a path that cannot be looked up is the reader's to complain of."""
+    """Return False only if there is no such file; the reader reports a path that cannot be looked up."""
     try:
         path.stat()
     except OSError as error:

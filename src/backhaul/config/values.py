@@ -27,7 +27,7 @@ _URL_PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]+)*", re.ASCII)  # segments of R
 
 
 ALLOWED: Final = 'a list of texts such as "db.example:5432", "10.0.0.0/8:80-90" or ":22"'
-"""The form of ``allow_targets``."""
+"""The format of ``allow_targets``."""
 
 
 def parse_token(text: str) -> Secret:

@@ -66,7 +66,7 @@ class Draft:
     client: Settings = field(default_factory=dict)
     services: dict[str, Service] = field(default_factory=dict)
     users_host: str = ""
-    """Where services listen that name no host; empty: on all interfaces."""
+    """The host on which services without a host listen; empty: all interfaces."""
     gaps: list[Gap] = field(default_factory=list)
 
 

@@ -14,7 +14,7 @@ _VISITED: Final = ("stcp", "sudp", "xtcp")
 
 
 def service(proxy: Table, draft: Draft) -> None:
-    """Add a proxy to a draft, and what it has without a counterpart."""
+    """Add a proxy to a draft, and its settings without a counterpart."""
     kind = proxy.text("type", "tcp")
     if kind in _DOMAINS or kind in _VISITED:
         reason, remedy = FRP["customDomains" if kind in _DOMAINS else "visitors"]

@@ -1,4 +1,4 @@
-"""Reasons and remedies for what the other programs have and this one does not."""
+"""Reasons and remedies for settings of the other programs that this one lacks."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -99,7 +99,7 @@ RATHOLE: Final[Reasons] = {
 
 
 def gaps(table: Table, reasons: Reasons) -> Iterator[Gap]:
-    """Yield a gap for what is left over in a table; settings of one group share theirs."""
+    """Yield a gap for each setting left over in a table; settings of one group share theirs."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in table.left_over():
         groups[_group(name, reasons)].append(name)

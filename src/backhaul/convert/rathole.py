@@ -70,6 +70,6 @@ def _leading(service: Service, table: Table) -> Service:
 
 
 def _half(service: Table, name: str, plain: frozenset[str]) -> str:
-    """Return half of an entry of ``ports``: the port alone where the host says nothing."""
+    """Return half of an entry of ``ports``: the port alone if the host adds nothing."""
     host, _, port = service.text(name).rpartition(":")
     return port if host.strip("[]") in plain else f"{host}:{port}"

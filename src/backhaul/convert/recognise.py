@@ -1,4 +1,4 @@
-"""The kind of a file of another program, by what it holds."""
+"""The recognition of files of other programs by their content."""
 
 import tomllib
 from collections.abc import Callable, Iterable

@@ -20,7 +20,7 @@ _ORDER: Final = ("bind_addr", "remote_addr", "transport", "token", "token_file",
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What is to be written, and what could not be converted."""
+    """The files to be written, and the settings that could not be converted."""
 
     texts: dict[str, str]
     """The text of each file by its name."""

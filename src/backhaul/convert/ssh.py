@@ -25,7 +25,7 @@ _REASONS: Final = {
     "-w": ("ports are carried, not networks", "run WireGuard through the tunnel"),
     "-b": ("the system chooses the source address", "name an interface with bind_interface"),
 }
-_KEPT: Final = frozenset(  # options of -o that this program does without
+_KEPT: Final = frozenset(  # options of -o that this program does not need
     {"batchmode", "exitonforwardfailure", "loglevel", "serveralivecountmax", "serveraliveinterval"}
     | {"stricthostkeychecking", "tcpkeepalive", "userknownhostsfile"}
 )

@@ -20,7 +20,7 @@ class Tunnel:
     """The token of each client; without a client, that of the server under an empty name."""
     services: list[Service] = field(default_factory=list)
     users_host: str = ""
-    """Where services listen that name no host; empty: on all interfaces."""
+    """The host on which services without a host listen; empty: all interfaces."""
     gaps: list[Gap] = field(default_factory=list)
 
 

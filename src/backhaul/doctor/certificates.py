@@ -12,11 +12,11 @@ from .finding import Finding, fault, warning
 from .wording import span
 
 SOON: Final = 14 * 86400.0
-"""Seconds before the end of a certificate that call for a new one."""
+"""Seconds before the end of a certificate at which a new one is due."""
 
 
 class Certificate(NamedTuple):
-    """A certificate, as an administrator looks at it."""
+    """A certificate, with the fields that an administrator checks."""
 
     names: tuple[str, ...]
     """Host names and addresses that it is valid for."""

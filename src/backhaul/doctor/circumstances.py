@@ -1,4 +1,4 @@
-"""Everything around a diagnosis that a test replaces: waits, clock, names, and the programs that run."""
+"""The circumstances of a diagnosis, which tests replace: waits, clock, names, and the running programs."""
 
 import time
 from collections.abc import Callable

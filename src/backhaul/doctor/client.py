@@ -30,7 +30,7 @@ def checks(config: ClientConfig, around: Circumstances) -> list[Check]:
 
 
 def measurements(config: ClientConfig, around: Circumstances) -> list[Check]:
-    """Return the checks that fill the line, and so have to wait for the others."""
+    """Return the checks that fill the line, and therefore run after the others."""
     measure = partial(throughput.examine, config, around)
     return [Check(throughput.SUBJECT, partial(measure, spare)) for spare in around.spares]
 

@@ -10,7 +10,7 @@ from .wording import span
 
 SUBJECT: Final = "clock"
 TOLERANCE: Final = 30.0
-"""Seconds of a difference that matter to nobody: a Date header has whole ones, and the line takes some."""
+"""Seconds of a difference that do not matter: a Date header has whole ones, and the line takes some."""
 _REMEDY: Final = "set the clock that is wrong; `timedatectl set-ntp true` keeps it right"
 _ANY_TIMEX: Final = 512  # bytes, more than struct timex of adjtimex(2) has
 _UNSYNCHRONISED: Final = 5  # TIME_ERROR

@@ -20,7 +20,7 @@ _SHOWN: Final = 40  # bytes of something that is no answer
 
 
 class Silence(NamedTuple):
-    """Something in place of an answer."""
+    """The absence of a valid answer, or other bytes in its place."""
 
     what: str
     status: int = 0
@@ -64,7 +64,7 @@ async def in_cookies(channel: Channel, message: bytes, config: ClientConfig) -> 
             agreed = answer.feed(data)
         except upgrade.UpgradeError as error:
             text = str(error)
-            what = text.partition(": ")[0] if text.endswith("?") else text  # the questions are remedies
+            what = text.partition(": ")[0] if text.endswith("?") else text  # the remedies are questions
             return Silence(what, response.status if response else 0, _date(response))
         except HeadError:
             return Silence(f"the program that answers does not speak HTTP: it sent {_printable(received)}")

@@ -64,7 +64,7 @@ class Asker:
 
 
 def protection_of(config: ClientConfig) -> Protection:
-    """Return what the client wants of its server."""
+    """Return the client's requirements for its server."""
     return Protection(Security(config.security), config.encryption)
 
 

@@ -23,7 +23,7 @@ _STATE: Final = "state"
 
 
 def examine(config: Config, around: Circumstances) -> Iterator[Finding]:
-    """Yield what is wrong with the files and the configuration, and whether the service's user can read all files."""
+    """Yield findings about the files and the configuration, and whether the service's user can read all files."""
     mistakes = list(_mistakes(config))
     for line in mistakes:
         yield fault("file", *_parted(line, "correct that file"))
@@ -43,7 +43,7 @@ def certificate(config: ServerConfig, now: float) -> Iterator[Finding]:
 
 
 def page_certificate(config: Config, now: float) -> Iterator[Finding]:
-    """Yield a finding about the certificate of the page, if it has a usable one; ``examine`` tells of others."""
+    """Yield a finding about the certificate of the page, if it has a usable one; ``examine`` reports others."""
     if "web_cert" in config.page_files and not any(wrong_page_files(config)):
         yield from _dated(PAGE, "web_cert", config.web_cert, now)
 
@@ -72,7 +72,7 @@ def state(around: Circumstances) -> Iterator[Finding]:
 
 
 def _mistakes(config: Config) -> Iterator[str]:
-    """Yield what makes the files unusable; a server's certificate has a check of its own."""
+    """Yield the faults that make the files unusable; a server's certificate has a check of its own."""
     if isinstance(config, ServerConfig):
         yield from wrong_page_files(config)
         yield from wrong_lists(config)

@@ -48,7 +48,7 @@ class Journey:
 
     @property
     def _first_stop(self) -> tuple[str, int, str]:
-        """Host and port of what is dialled, and the key that names it."""
+        """Host and port to dial, and the key that names them."""
         config = self._config
         if config.way:
             return config.way.host, config.way.port, "proxy"
@@ -72,7 +72,7 @@ class Journey:
 
     @property
     def _would_disturb(self) -> bool:
-        """True if a server of v0.7.2 may take a new connection for one that its client has opened for users."""
+        """True if a v0.7.2 server may mistake a new connection for one that its client has opened for users."""
         config, around = self._config, self._around
         known = around.known.protected(config.remembered_as)
         sure = config.facts.http or known or not protection_of(config).allows_v072
@@ -102,13 +102,13 @@ class Journey:
 
     async def _clock(self, opener: Opener) -> AsyncIterator[Finding]:
         """Yield the finding about the clock of a server whose certificate is refused."""
-        with suppress(OSError):  # TimeoutError is one; such a server tells nothing
+        with suppress(OSError):  # TimeoutError is one; such a server reports no time
             async with opener.open() as channel, asyncio.timeout(opener.waits.answer):
                 if there := await date_of(channel, opener.server_name):
                     yield clock.compare(self._around.now(), there)
 
     async def _questions(self, asker: Asker, place: Place) -> AsyncIterator[Finding]:
-        """Yield the findings of what the server answers."""
+        """Yield the findings about the server's answers."""
         answer, token, finding = await fit.examine(asker, self._config)
         yield finding
         if isinstance(answer, Silence) and answer.clock:

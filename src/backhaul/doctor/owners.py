@@ -18,7 +18,7 @@ class Owner(NamedTuple):
 
     name: str
     listens: bool
-    """False if nobody listens on the port: it is the source of a connection to elsewhere."""
+    """False if no program listens on the port: it is the source of a connection to elsewhere."""
 
 
 class Owners:

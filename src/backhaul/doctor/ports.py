@@ -43,7 +43,7 @@ class Use(NamedTuple):
 
 
 def examine(config: ServerConfig, around: Circumstances) -> Iterator[Finding]:
-    """Yield a finding about all addresses that are right, and one about each of the first ones that are not."""
+    """Yield a finding about all free addresses, and one about each of the first that are not."""
     if around.programs:
         yield from _reported(around.programs)
     elif running(around.file, around.proc):
@@ -59,7 +59,7 @@ def page(config: Config, around: Circumstances) -> Iterator[Finding]:
 
 
 def _reported(programs: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    """Yield what the running program tells of its ports."""
+    """Yield findings about the ports that the running program reports."""
     ports = [port for program in programs for port in program.get("ports", ()) if isinstance(port, dict)]
     down = [port for port in ports if port.get("problem") not in {"", None, *CLOSED}]
     if len(ports) > len(down):

@@ -12,8 +12,8 @@ from .processes import running
 from .wording import count, span
 
 SUBJECT: Final = "program"
-_OFTEN: Final = 3600.0  # seconds: a tunnel that is lost more than once in this time is not well
-_SURE: Final = 600.0  # seconds of running after which reconnects tell something
+_OFTEN: Final = 3600.0  # seconds: a tunnel that is lost more than once in this time has a fault
+_SURE: Final = 600.0  # seconds of running after which reconnects are meaningful
 _REMEDIES: Final = {
     "server": "run `backhaul doctor` on the client; open the port of bind_addr in the firewalls of this machine and of "
     "its provider",
@@ -22,7 +22,7 @@ _REMEDIES: Final = {
 
 
 def examine(around: Circumstances, side: str) -> Iterator[Finding]:
-    """Yield what the running program tells of itself."""
+    """Yield findings about the state that the running program reports."""
     pids = running(around.file, around.proc)
     if not around.programs:
         yield _absent(around, pids)

@@ -1,4 +1,4 @@
-"""The check of the targets that a client knows: each takes a connection."""
+"""The check of the targets that a client knows: each must accept a connection."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The check of TLS on wss and wssmux: the server's certificate, its dates, and what the client wants of it."""
+"""The check of TLS on wss and wssmux: the server's certificate, its dates, and the client's requirements for it."""
 
 import ssl
 from typing import Final

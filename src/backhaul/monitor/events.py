@@ -1,4 +1,4 @@
-"""The last lines of the log, kept for the page and the status, and passed on to those who follow them."""
+"""The last lines of the log, kept for the page and the status, and passed on to their followers."""
 
 import contextlib
 import logging
@@ -49,7 +49,7 @@ class EventLog(logging.Handler):
 
     @property
     def followers(self) -> int:
-        """The number of those who follow the log."""
+        """The number of followers of the log."""
         return len(self._followers)
 
     @contextlib.contextmanager

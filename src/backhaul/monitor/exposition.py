@@ -25,7 +25,7 @@ class Form:
 
     content_type: str
     suffix: str
-    """What counters have in the names of their samples, and not in the name of the metric."""
+    """The suffix that samples of counters have, and their metrics lack."""
     process: Callable[[CollectorRegistry], bytes]
 
     def head(self, name: str, kind: str, meaning: str) -> str:

@@ -21,7 +21,7 @@ _MOST_LINKS: Final = 8
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # the last for a FIFO, which would wait for its other end
 # A directory that may be entered need not be readable (mode 0711).
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW_MODE: Final = 0o644  # as v0.7.2 makes it; anyone may read how much a port carried
+_NEW_MODE: Final = 0o644  # as v0.7.2 makes it; every user may read the traffic of a port
 
 
 def read(path: Path, most: int) -> bytes:

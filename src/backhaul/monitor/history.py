@@ -48,7 +48,7 @@ class History:
             await self.tick()
 
     async def tick(self) -> None:
-        """Take a sample of the minute that ends now, or of its part that has passed."""
+        """Take a sample of the minute that ends now, or of its elapsed part."""
         minute, status = int((self._clock() - 1) // MINUTE), self._read()
         before, self._before = self._before, _ports(status)
         every = {name: _sample(minute, before.get(name), port) for name, port in self._before.items()}

@@ -113,12 +113,12 @@ class HistoryFile:
 
 
 def _key(name: str) -> str:
-    """Return as much of a name as the table holds."""
+    """Return a name, cut to the size that the table holds."""
     return name.encode()[: _ENTRY.size - 4].decode(errors="ignore")
 
 
 def _slot(table: list[tuple[int, str]], name: str, wanted: Mapping[str, Sample]) -> int:
-    """Return the place of a series: its own, or the one whose series is missing for longest; -1 if all are wanted."""
+    """Return the place of a series: its own, or that of the one missing for longest; -1 if all are in use."""
     for slot, (last, known) in enumerate(table):
         if last and known == name:
             return slot

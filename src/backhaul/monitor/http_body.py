@@ -11,7 +11,7 @@ from .http_messages import BodyError
 
 _READ_SIZE: Final = 4096
 _MAX_DIGITS: Final = 18  # of a length
-_MAX_DISCARDED: Final = 1 << 20  # bytes of a body that are received for nothing, so that its sender reads the answer
+_MAX_DISCARDED: Final = 1 << 20  # bytes of a body that are received and discarded, so that its sender reads the answer
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110 section 10.1.1
 
 
@@ -37,7 +37,7 @@ class Body:
         return self._received[:length]
 
     async def discard(self) -> None:
-        """Receive the rest of an unread body: to close the connection before would reset it, and the answer with it.
+        """Receive the rest of an unread body: closing the connection earlier would reset it, and lose the answer.
 
         The visitor must have been told that the answer has ended.
         """

@@ -9,7 +9,7 @@ from backhaul.addresses import LOCAL, plain_ip
 
 
 class Connection(Protocol):
-    """One visitor's connection; whoever made its reader and writer closes it."""
+    """One visitor's connection; the creator of its reader and writer closes it."""
 
     @property
     def peer(self) -> str:
@@ -20,7 +20,7 @@ class Connection(Protocol):
         """True if the visitor has proved to have a valid client certificate."""
 
     async def read(self, most: int) -> bytes:
-        """Return at most so many bytes, none at the end; raise OSError."""
+        """Return at most this many bytes, none at the end; raise OSError."""
 
     async def send(self, *pieces: bytes) -> None:
         """Send bytes, and return when the system has them all; raise OSError."""
@@ -30,7 +30,7 @@ class Connection(Protocol):
 
 
 Open = Callable[[StreamReader, StreamWriter], Awaitable[Connection]]
-"""Makes the connection of a visitor who has just come; raises OSError or EOFError to close it."""
+"""Makes the connection of a new visitor; raises OSError or EOFError to close it."""
 
 
 class ClearConnection:
@@ -44,13 +44,13 @@ class ClearConnection:
         self._writer = writer
 
     async def read(self, most: int) -> bytes:
-        """Return at most so many bytes, none at the end; raise OSError."""
+        """Return at most this many bytes, none at the end; raise OSError."""
         return await self._reader.read(most)
 
     async def send(self, *pieces: bytes) -> None:
         """Send bytes, and return when the system has them all; raise OSError."""
         for piece in pieces:
-            self._writer.write(piece)  # apart, because visitors may share one
+            self._writer.write(piece)  # sent separately, because visitors may share the bytes
         await self._writer.drain()
 
     async def end(self) -> None:

@@ -49,7 +49,7 @@ class Request:
     origin: str = ""
     """The value of the header Origin, which browsers send with a POST; empty without one."""
     fetch_site: str = ""
-    """The value of the header Sec-Fetch-Site, by which browsers tell where a request comes from; empty without one."""
+    """The value of the header Sec-Fetch-Site, by which browsers name the origin of a request; empty without one."""
     accept: str = ""
     """The value of the header Accept; empty without one."""
     intent: str = ""
@@ -57,7 +57,7 @@ class Request:
     last_event: str = ""
     """The value of the header Last-Event-ID; empty without one."""
     read: Callable[[int], Awaitable[bytes]] = field(default=no_body, repr=False, compare=False)
-    """Reads a body of at most so many bytes; raises BodyError, OSError or EOFError."""
+    """Reads a body of at most this many bytes; raises BodyError, OSError or EOFError."""
 
 
 @dataclass(frozen=True, slots=True)

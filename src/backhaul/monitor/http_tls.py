@@ -79,7 +79,7 @@ class TlsConnection:
         self.certified = is_valid(self._tls.getpeercert(), time.time())
 
     async def read(self, most: int) -> bytes:
-        """Return at most so many bytes, none at the end; raise OSError."""
+        """Return at most this many bytes, none at the end; raise OSError."""
         while True:
             try:
                 return self._tls.read(most)
@@ -98,12 +98,12 @@ class TlsConnection:
 
     async def end(self) -> None:
         """Tell the visitor that no more bytes follow; raise OSError."""
-        with contextlib.suppress(OSError):  # it goes on to wait for the visitor's own end
+        with contextlib.suppress(OSError):  # it then waits for the visitor's own end
             self._tls.unwrap()
         await self._flush()
 
     async def _step(self, turns: Turns) -> bool:
-        """Do what the received bytes allow of the handshake; return whether it is complete."""
+        """Continue the handshake with the received bytes; return whether it is complete."""
         try:
             await turns.take(self._tls.do_handshake)
         except ssl.SSLWantReadError:
@@ -189,5 +189,5 @@ async def _hello(clear: Connection) -> bytes:
 
 
 def is_valid(certificate: Mapping[str, Any] | None, now: float) -> bool:
-    """Return whether a certificate that was verified still holds: it is not looked at when a session is resumed."""
+    """Return whether a verified certificate is still valid: a resumed session does not check it again."""
     return certificate is not None and ssl.cert_time_to_seconds(str(certificate["notAfter"])) > now

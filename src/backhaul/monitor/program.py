@@ -18,7 +18,7 @@ class Program:
     totals: Callable[[], Traffic]
     """Returns the bytes of all users; called often."""
     api: Respond
-    """Answers what visitors of the page ask for below ``/api/``."""
+    """Answers requests of the page's visitors below ``/api/``."""
     board: TrafficBoard
-    """Shows what the page samples."""
+    """Shows the samples of the page."""
     times: Times = no_times

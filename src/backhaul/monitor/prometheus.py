@@ -24,7 +24,7 @@ SLICE_OF_TIMES: Final = 100
 """Pairs of histograms between two pauses: a millisecond."""
 _KEPT_PORTS: Final = 2048  # whose labels are made once, in some 400 KB
 UNNAMED: Final = "default"
-"""The label of the client without a name; an empty one would be none."""
+"""The label of the client without a name; an empty one would mean no label."""
 
 
 class _Family(NamedTuple):
@@ -138,7 +138,7 @@ def slices(form: Form, figures: Figures) -> Iterator[bytes]:
 
 
 def _tunnel(form: Form, figures: Figures, common: str) -> Iterator[str]:
-    """Return what does not grow with the number of ports."""
+    """Return the metrics whose size does not depend on the number of ports."""
     status = figures.status
     yield from _families(form, _TUNNEL, [(common, status)])
     yield form.head("backhaul_build_info", "gauge", "Always 1.")
@@ -187,7 +187,7 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
 
 
 def _servers(form: Form, status: Status, common: str) -> Iterator[str]:
-    """Return what a client with several servers knows of each.
+    """Return the metrics of each server of a client that has several.
 
     A server whose transport changes is two with one name for a while; the connected one counts.
     """

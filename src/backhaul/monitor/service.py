@@ -44,5 +44,5 @@ async def _enter(parts: AsyncExitStack, settings: Settings, program: Program) ->
 
 
 def _no_usage() -> dict[int, int]:
-    """Return nothing: without a usage log it is not asked for."""
+    """Return nothing: without a usage log this is not called."""
     return {}

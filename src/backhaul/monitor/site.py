@@ -206,7 +206,7 @@ class Site:
 
 
 def _said(state: str, holds: bool) -> Response:  # noqa: FBT001 - the answer to a question
-    """Answer yes or no, for which no login is required: load balancers and service managers ask."""
+    """Answer 200 or 503 without a login, for load balancers and service managers."""
     if holds:
         return Response(f"{state}\n".encode())
     return Response(f"not {state}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)

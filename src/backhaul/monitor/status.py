@@ -52,7 +52,7 @@ class PortStatus(Struct, frozen=True, gc=False):
     up: bool
     """True if the port accepts users; always true on the client."""
     problem: str
-    """The reason why it accepts none; empty while it is up."""
+    """The reason why the port accepts none; empty while it is up."""
     reached: float = 0.0
     """The last success of the target in seconds since 1970; 0 without one. On the server a user has left after an
     answer, on the client the target was dialled."""
@@ -91,11 +91,11 @@ class ClientStatus(Struct, frozen=True, gc=False):
     """The round-trip time of the control channel in seconds, or None if it is not measured."""
     reconnects: int
     users: int
-    """Users who are present."""
+    """Present users."""
     pool_idle: int
     """Connections waiting for a user."""
     draining: bool = False
-    """True while the administrator wants no new users for this client."""
+    """True while the administrator refuses new users for this client."""
 
 
 class LimitStatus(Struct, frozen=True, gc=False):
@@ -109,7 +109,7 @@ class LimitStatus(Struct, frozen=True, gc=False):
     """The unit of both numbers: users, users/s, bytes, bit/s, seconds or networks."""
     most: int
     used: int | None
-    """What is used now, or in the present day or month, or None for a limit of which nothing is used up. If each source
+    """The use at present, or in the present day or month; None for a limit without a use. If each source
     has the limit it is that of the source with the most."""
 
     @property
@@ -179,7 +179,7 @@ class Status(Struct, frozen=True, gc=False):
     stopping: bool
     """True while the program is stopping: another one that runs the same file may take over."""
     draining: bool
-    """True while the administrator wants no new users."""
+    """True while the administrator refuses new users."""
     connected: bool
     peer: str
     """The address of the other end, or how many of several clients are connected; empty while none is."""
@@ -202,7 +202,7 @@ class Status(Struct, frozen=True, gc=False):
     flows: int
     """UDP flows of all ports."""
     now: float
-    """The moment, in seconds since 1970, UTC."""
+    """The time of the status, in seconds since 1970, UTC."""
     started: float
     """The start of the program, likewise."""
     ports: tuple[PortStatus, ...]
@@ -212,15 +212,15 @@ class Status(Struct, frozen=True, gc=False):
     parked: int = 0
     """Sessions that have lost their connection and wait for another one."""
     resumes: int = 0
-    """Times that a session went on with another connection, rotations among them."""
+    """Times that a session resumed on another connection, rotations among them."""
     rotations: int = 0
     """Connections that were replaced because of their age or their bytes."""
     resume_seconds: float = 0.0
-    """Seconds that sessions spent without a connection, until they went on."""
+    """Seconds that sessions spent without a connection before they resumed."""
     replayed: int = 0
     """Bytes that were sent again."""
     spooled: int = 0
-    """Bytes of memory for what the other end has not acknowledged yet."""
+    """Bytes of memory for bytes that the other end has not acknowledged yet."""
     waiting: int = 0
     """Users without a tunnel connection, as seen by the server; 0 on the client."""
     tunnel: str = ""

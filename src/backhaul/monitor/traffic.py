@@ -87,7 +87,7 @@ async def _no_history(_series: str) -> HistoryStatus:
 
 
 class TrafficBoard:
-    """Shows what a page samples, as long as there is one."""
+    """Shows the samples of a page, as long as there is one."""
 
     def __init__(self) -> None:
         self._read: Callable[[], TrafficStatus] = _missing

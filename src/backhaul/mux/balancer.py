@@ -127,7 +127,7 @@ class Balancer:
         self._put(link, load)
 
     def discard(self, link: Link) -> None:
-        """Give this session no more users."""
+        """Stop giving users to this session."""
         if link in self._loads:
             self._take(link)
             self._unproven.pop(link, None)

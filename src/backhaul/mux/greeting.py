@@ -1,7 +1,7 @@
 """The first records of a connection that resumes a session, one of each end.
 
 The client names the session and the bytes that it has received; the server answers with its own number, or that the
-session is gone. Both go on with the bytes after those. On transports with WebSocket messages each record is one.
+session is gone. Both continue with the bytes after those. On transports with WebSocket messages each record is one.
 """
 
 from struct import Struct

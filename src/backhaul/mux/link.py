@@ -161,7 +161,7 @@ class Link:
             self._turn_reading()
 
     def drained(self) -> None:
-        """Go on after everything has left: with consumed bytes, streams that wait, and the end."""
+        """Continue after everything has left: with consumed bytes, waiting streams, and the end."""
         self.settle()
         self.flush()
         self.sender.serve_turns()
@@ -248,7 +248,7 @@ class Link:
         """Do nothing: the session ends with its connection."""
 
     def passed(self) -> None:
-        """Act on the milestone, which is none any more."""
+        """Act on the milestone, which is then cleared."""
         self.milestone = math.inf
 
     def now(self) -> float:
@@ -260,7 +260,7 @@ class Link:
         log.warning("session has too many streams: stream %d and further ones are ignored", stream_id)
 
     def tell_owner(self) -> None:
-        """Tell the owner that new users should come, or go elsewhere."""
+        """Tell the owner that new users may use the session, or should avoid it."""
         self.owner.load_changed(self)
 
     def _turn_reading(self) -> None:
@@ -362,7 +362,7 @@ class Link:
             consumer.deliver()
 
     def _reject(self, error: SmuxError) -> None:
-        """Close the session because of what the peer has sent, or what became of it on its way."""
+        """Close the session because the peer has sent invalid bytes, or they were altered on the way."""
         if isinstance(error, AlteredError):
             remedy = "something between both ends alters their bytes"
         else:

@@ -1,4 +1,4 @@
-"""What a session tells the transport that owns it."""
+"""The reports of a session to the transport that owns it."""
 
 from typing import TYPE_CHECKING, Protocol
 

@@ -23,7 +23,7 @@ Take: TypeAlias = Callable[[int, memoryview], None]
 
 
 class Records(Protocol):
-    """Writes the headers of records, and finds the records in what arrives."""
+    """Writes the headers of records, and finds the records in received bytes."""
 
     answers: bytes
     """Bytes to be sent that belong to no record; the caller clears them."""

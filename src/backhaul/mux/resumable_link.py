@@ -41,7 +41,7 @@ class Line(NamedTuple):
     make_records: MakeRecords
     make_sender: MakeLine
     private: bool
-    """True if nobody on it can read the bytes of users."""
+    """True if an eavesdropper can't read the bytes of users on it."""
 
 
 class ResumableLink(RecordLink):
@@ -69,7 +69,7 @@ class ResumableLink(RecordLink):
         self.identity = identity
         """The proof of its first connection, by which both ends know it."""
         self.private = line.private
-        """True if nobody on its lines could read its bytes, which must then not cross another one in clear."""
+        """True if eavesdroppers could not read its bytes, which must then not cross another line in clear."""
         self.epoch = 0
         """The number of the last attempt to resume it."""
         self.parked = False
@@ -104,7 +104,7 @@ class ResumableLink(RecordLink):
 
     @property
     def stalled(self) -> bool:
-        """True if new users should go elsewhere."""
+        """True if new users should use another session."""
         return self.parked or self.stall.stalled
 
     @property
@@ -165,7 +165,7 @@ class ResumableLink(RecordLink):
         self.owner.link_parked(self)
 
     def _take_rest(self) -> None:
-        """Take what has arrived on a lost connection: a reset overtakes the word that the session has ended.
+        """Take the bytes that have arrived on a lost connection: a reset overtakes the message that ends the session.
 
         Not in the shared buffer, in which consumers may have payload.
         """
@@ -213,7 +213,7 @@ class ResumableLink(RecordLink):
         return self.received
 
     def move(self, line: Line, *, received: int, start: int, first: bytes = b"", rest: bytes = b"") -> None:
-        """Go on with another connection, on which the other end has received some bytes and sends those from ``start``.
+        """Continue on another connection; the other end has received some bytes and sends those from ``start``.
 
         ``first`` is to be sent before the session's own bytes, ``rest`` was read already. Numbers that don't fit end
         the session.
@@ -257,12 +257,12 @@ class ResumableLink(RecordLink):
             self._expiry.cancel()
 
     def on_ack(self, count: int) -> None:
-        """Drop bytes that the other end has received; streams go on after this read."""
+        """Drop bytes that the other end has received; streams continue after this read."""
         self.sender.acknowledged(count)
         self.milestone = 0
 
     def on_ask(self) -> None:
-        """Acknowledge after this read what has arrived."""
+        """Acknowledge the received bytes after this read."""
         self._due = True
         self.milestone = 0
 
@@ -272,19 +272,19 @@ class ResumableLink(RecordLink):
         self.end("the peer has ended it")
 
     def end(self, why: str) -> None:
-        """End for good, which the other end learns if the connection takes bytes now."""
+        """End for good, and tell the other end if the connection accepts bytes now."""
         if self.kept and not self.closed and self.sender.clear:
             self.kept = False
             self.sender.transmit_unnumbered(pack_frame(self.session.settings.version, BYE, 0))
         super().end(why)
 
     def drained(self) -> None:
-        """Go on after everything has left, first with an acknowledgement that is due."""
+        """Continue after everything has left, first with an acknowledgement that is due."""
         self._settle_acknowledgements()
         super().drained()
 
     def passed(self) -> None:
-        """Acknowledge what is due, and let streams go on that have waited for an acknowledgement."""
+        """Send a due acknowledgement, and let streams continue that have waited for one."""
         super().passed()
         if self.closed:
             return
@@ -293,7 +293,7 @@ class ResumableLink(RecordLink):
             self.sender.go_on()
 
     def _choose_parser(self) -> None:
-        """Parse without a detour what needs none."""
+        """Parse bytes directly if that is possible."""
         bare = self._records.bare and not self._ledger.repeated
         self._parse = self.session.feed if bare else self._parse_records
 

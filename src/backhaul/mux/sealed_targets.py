@@ -34,7 +34,7 @@ class SealedTargets:
         stream.push(encode_string(self._sealer.seal(padded)))
 
     def reader(self, stream: "TunnelStream") -> TargetReader:
-        """Return what reads the sealed target."""
+        """Return the reader of the sealed target."""
         return _SealedTarget(self._opener, stream.id)
 
 

@@ -23,7 +23,7 @@ class SenderOwner(Protocol):
     closed: bool
 
     def drained(self) -> None:
-        """Go on, because everything has left and the connection takes bytes again."""
+        """Continue, because everything has left and the connection accepts bytes again."""
 
     def end(self, why: str) -> None:
         """End the session."""

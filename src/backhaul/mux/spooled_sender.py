@@ -1,4 +1,4 @@
-"""The sending half of a session that outlives its connections: what it sends is kept until it is acknowledged."""
+"""The sending half of a session that outlives its connections: sent bytes are kept until they are acknowledged."""
 
 import socket
 from collections.abc import Callable
@@ -24,7 +24,7 @@ MakeLine = Callable[..., "RecordSender"]
 
 
 class SpooledSender(Outlet):
-    """Keeps what it passes to the sender of the present connection.
+    """Keeps the bytes that it passes to the sender of the present connection.
 
     While there is no connection, and during a replay, everything waits in the spool. So it does not matter what the
     connections have done with their backlogs.
@@ -118,7 +118,7 @@ class SpooledSender(Outlet):
         self._judge()
 
     def acknowledged(self, count: int) -> None:
-        """Drop what the other end has received, whose number has these low 32 bits. Raises ResumeError."""
+        """Drop the bytes that the other end has received, whose number has these low 32 bits. Raises ResumeError."""
         self.spool.acknowledge_low(count)
         self._count()
 
@@ -152,7 +152,7 @@ class SpooledSender(Outlet):
         self._count()
 
     def drained(self) -> None:
-        """Go on after everything has left that the connection was given: with the replay, then with the streams."""
+        """Continue when everything given to the connection has left: with the replay, then with the streams."""
         while self.spool.replaying and self._up and not self._line.blocked:
             self._line.transmit(self.spool.take())
         if not self._up or self.spool.replaying:
@@ -162,7 +162,7 @@ class SpooledSender(Outlet):
         self._owner.drained()
 
     def lost(self, why: str) -> None:
-        """Go on without the connection, which is broken."""
+        """Continue without the connection, which is broken."""
         self._owner.lost(why)
 
     def end(self, why: str) -> None:

@@ -131,6 +131,6 @@ class UserChannel(SmuxChannel):
     __slots__ = ()
 
     def _end(self, stream: TunnelStream) -> None:
-        """Send FIN, which has time if the target has ended."""
+        """Send FIN, which is not urgent if the target has ended."""
         stream.finish_late()
         self._link.flush_late()

@@ -23,7 +23,7 @@ class Targets(Protocol):
         """Begin a stream with its target."""
 
     def reader(self, stream: "TunnelStream") -> TargetReader:
-        """Return what reads the target of a stream that the peer has opened."""
+        """Return the reader of the target of a stream that the peer has opened."""
 
 
 class _ClearTargets:
@@ -34,7 +34,7 @@ class _ClearTargets:
         stream.push(encode_string(target))
 
     def reader(self, stream: "TunnelStream") -> TargetReader:
-        """Return what reads a target."""
+        """Return the reader of a target."""
         del stream
         return StringReader(MAX_TARGET)
 

@@ -148,7 +148,7 @@ class _Direction:
 def _pair() -> tuple[socket.socket, socket.socket]:
     """Return both ends of a TCP connection within this machine; raise OSError.
 
-    A pair of Unix sockets knows neither resets nor the options of TCP.
+    A pair of Unix sockets supports neither resets nor the options of TCP.
     """
     with socket.create_server((_LOOPBACK, 0)) as listener:
         listener.settimeout(_PATIENCE)

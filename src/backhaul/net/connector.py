@@ -58,7 +58,7 @@ class AnyDialer(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End every attempt with ECANCELED, so that its owner can release what waits for the connection."""
+        """End every attempt with ECANCELED, so that its owner can release the objects that wait for the connection."""
 
     @abstractmethod
     def host_of(self, sock: socket.socket, host: str) -> str:
@@ -143,7 +143,7 @@ class Dialer(AnyDialer):
             self._connect(attempt, family, address)
 
     def close(self) -> None:
-        """End every attempt with ECANCELED, so that its owner can release what waits for the connection."""
+        """End every attempt with ECANCELED, so that its owner can release the objects that wait for the connection."""
         self._trying.clear()
         for attempt in self._running.clear():
             attempt.query.cancel()

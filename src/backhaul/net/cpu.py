@@ -1,4 +1,4 @@
-"""What the CPU can do."""
+"""The abilities of the CPU."""
 
 import functools
 from pathlib import Path
@@ -10,7 +10,7 @@ _LISTS: Final = ("flags", "features")  # x86, ARM
 
 @functools.cache
 def has_aes(file: Path = _FILE) -> bool:
-    """Return whether the CPU has instructions for AES; False if the system does not tell."""
+    """Return whether the CPU has instructions for AES; False if the system does not report it."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -106,7 +106,7 @@ class Spares:
 
 
 class LentListener(socket.socket):
-    """A listening socket that the service manager keeps using after this process: it must never be shut down."""
+    """A listening socket that the service manager keeps using after this process, so it must never be shut down."""
 
     def shutdown(self, how: int) -> None:
         """Raise OSError; to refuse users, this socket must be closed."""

@@ -164,7 +164,7 @@ class Listeners:
                 self._open[name].setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", 1, address))
 
     def withhold(self, sock: socket.socket) -> socket.socket:
-        """Return this socket, and never share its port; the next process gets the port after this one."""
+        """Return this socket, and never share its port; the next process gets the port when this one has left it."""
         self._withheld.add(name_of(sock))
         return sock
 

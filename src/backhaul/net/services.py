@@ -1,4 +1,4 @@
-"""Look-up of SRV records (RFC 2782), for which the system's resolver has no call."""
+"""Look-up of SRV records (RFC 2782), which the system's resolver does not offer."""
 
 import errno
 import socket

@@ -40,20 +40,20 @@ _CORK: Final = getattr(socket, "TCP_CORK", None)  # Linux
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """The files of a certificate that this program shows, and its wishes for those of clients."""
+    """The files of a certificate that this program presents, and its requirements for those of clients."""
 
     cert: str
     key: str
     client_ca: str = ""
     """Authorities whose client certificates are verified; without one, clients are asked for none."""
     keys: str = "tls"
-    """How the names of the keys of these files begin."""
+    """The prefix of the names of the keys of these files."""
     over_unix: bool = False
     """True if the connections are Unix sockets."""
     look_every: float = 5.0
     """Seconds between checks of the files."""
     overlap: float = 60.0
-    """Seconds after a renewal for which clients may still have met the certificate before. Its key may be known."""
+    """Seconds after a renewal for which clients may still have seen the former certificate. Its key may have leaked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class ServerContext:
 
     @property
     def fingerprints(self) -> frozenset[bytes]:
-        """The SHA-256 of the certificate in use, and for a while that of the one before."""
+        """The SHA-256 of the certificate in use, and for a while that of the former one."""
         overlaps = self._before and time.monotonic() - self._renewed < self._tls.overlap
         return frozenset({self._latest, self._before} if overlaps else {self._latest})
 
@@ -183,7 +183,7 @@ class ServerContext:
         context.set_alpn_protocols(list(PROTOCOLS))
         context.num_tickets = _TICKETS
         try:
-            context.load_cert_chain(self._tls.cert, self._tls.key, "")  # without a password it asks at the terminal
+            context.load_cert_chain(self._tls.cert, self._tls.key, "")  # without a password OpenSSL would ask for one
         except OSError as error:  # ssl.SSLError is one
             names = f"{self._tls.keys}_cert {self._tls.cert}: unusable with {self._tls.keys}_key {self._tls.key}"
             raise TransportError(f"{names}: {objection(error)}") from None
@@ -193,7 +193,7 @@ class ServerContext:
         return context
 
     def _ask_clients(self, context: ssl.SSLContext) -> None:
-        """Ask clients for a certificate; those without one may go on, those with a wrong one may not."""
+        """Ask clients for a certificate; those without one are accepted, those with a wrong one are not."""
         context.verify_mode = ssl.CERT_OPTIONAL
         try:
             load_authorities(context, self._tls.client_ca)

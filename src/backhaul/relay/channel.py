@@ -20,7 +20,7 @@ OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
 
 
 SHARED: Final = Frames(OUT)
-"""The memory of channels that keep nothing of what they have sent."""
+"""The memory of channels that do not keep the bytes that they have sent."""
 
 
 def payloads(memory: memoryview, size: int, header_room: int, limit: int) -> list[memoryview]:

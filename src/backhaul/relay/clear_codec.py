@@ -48,7 +48,7 @@ class ClearCodec(blocks.BlockReader):
         return _RESET_AFTER_END
 
     def ping(self) -> bytes:
-        """Return a block that means nothing."""
+        """Return a block without a meaning."""
         return _PING
 
     def free(self) -> bytes:
@@ -61,7 +61,7 @@ class ClearCodec(blocks.BlockReader):
         return self.between_blocks
 
     def release(self) -> None:
-        """Report nothing more."""
+        """Stop reporting."""
         self.events = NOBODY
 
     def on_payload(self, piece: memoryview) -> None:

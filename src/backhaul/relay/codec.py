@@ -13,7 +13,7 @@ class Events(Protocol):
     """Takes the events that a codec finds in the bytes of the peer."""
 
     def on_payload(self, piece: memoryview) -> None:
-        """Take payload, which is valid as long as the memory that the codec has got."""
+        """Take payload, which is valid as long as the memory passed to the codec."""
 
     def on_end(self, taken: int) -> None:
         """Learn that the peer has ended its direction, after its socket had taken ``taken`` bytes of this end."""
@@ -28,10 +28,10 @@ class Events(Protocol):
         """Answer a ping."""
 
     def on_close(self, answer: bytes) -> None:
-        """Answer a close, after which nothing comes."""
+        """Answer a close, after which no bytes follow."""
 
     def on_free(self) -> None:
-        """Learn that the client is done with this user. Raises TransportError where no connection is reused."""
+        """Learn that the client has finished with this user. Raises TransportError where no connection is reused."""
 
 
 class _Nobody:
@@ -50,7 +50,7 @@ NOBODY: Final = _Nobody()
 
 
 class Codec(Protocol):
-    """One connection's framing in both directions. What it returns must be sent, in this order."""
+    """One connection's framing in both directions. The bytes that it returns must be sent, in this order."""
 
     events: Events
 
@@ -93,7 +93,7 @@ class Codec(Protocol):
         """Parse bytes of the connection, in memory that may be overwritten. Raises TransportError."""
 
     def release(self) -> None:
-        """Report nothing more. Without reference cycles everything is freed at once."""
+        """Stop reporting. Without reference cycles everything is freed at once."""
 
 
 class LentCodec(Codec, Protocol):
@@ -104,7 +104,7 @@ class LentCodec(Codec, Protocol):
         """True if no part of another message has arrived."""
 
     def stop(self) -> None:
-        """Read nothing more, because what follows concerns the next user."""
+        """Stop reading, because later bytes concern the next user."""
 
     def rest(self) -> bytes:
         """Return the bytes that have arrived since the stop."""

@@ -1,7 +1,7 @@
-"""Frames that nobody waits for: the last ones of streams whose other direction has ended already.
+"""Frames that are not urgent: the last ones of streams whose other direction has already ended.
 
-Where users come and go they leave in the next write of their session, which saves a write for each user here, and a
-read at the other end. Elsewhere they leave soon.
+With many short connections they leave in the next write of their session, which saves a write for each user here, and a
+read on the other end. Otherwise they leave soon.
 """
 
 import asyncio

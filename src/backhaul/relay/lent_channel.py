@@ -2,9 +2,9 @@
 
 A connection goes back to its lender when its user has ended cleanly: both directions by their messages, with nothing
 unsent, nothing unread, and nothing unexpected. The client may be the last to be ready, because its target may be slow
-to take the last bytes. The end of its direction says how many the target has taken. If these are all, both ends know
-with the second end that the connection is free; otherwise the client gives it back with a further message, FREE. After
-anything else the connection is closed, as if it were for a single user.
+to take the last bytes. The end of its direction gives the number that the target has taken. If these are all, both ends
+know with the second end that the connection is free; otherwise the client gives it back with a further message, FREE.
+After anything else the connection is closed, as if it were for a single user.
 """
 
 import socket
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .resources import ChannelResources
 
 _NOT_TOLD: Final = -1  # no number of bytes
-_NEVER: Final = (1 << 64) - 1  # a number of bytes that nobody sends: the connection will be closed
+_NEVER: Final = (1 << 64) - 1  # a number of bytes that is never sent: the connection will be closed
 
 
 class Joined(Consumer, Protocol):
@@ -79,7 +79,7 @@ class LentChannel(MessageChannel):
         self._give_back()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the connection, unless it belongs to its lender again; unless ``reset`` sends what waits first."""
+        """Close the connection, after waiting bytes unless ``reset``; not if it belongs to its lender again."""
         if self.broken:
             return
         if self.blocked and not reset:
@@ -109,7 +109,7 @@ class LentChannel(MessageChannel):
 
     @abstractmethod
     def _end_user(self) -> None:
-        """End this direction of a user who has ended cleanly, and go on without a consumer."""
+        """End this direction of a user who has ended cleanly, and continue without a consumer."""
 
     def _let_go(self, *, reset: bool) -> None:
         if reset or not self._clean:
@@ -132,7 +132,7 @@ class LentChannel(MessageChannel):
         if not self._due or self._feeding or self.broken:
             return
         if self.blocked:
-            self._relay.poller.ignore_readable(self._conn)  # what follows would be kept, however much it is
+            self._relay.poller.ignore_readable(self._conn)  # later bytes would be kept, however many they are
             return
         if not self._codec.between_messages:
             self._release()
@@ -166,9 +166,9 @@ class ClientChannel(LentChannel):
     __slots__ = ()
 
     def on_end(self, taken: int) -> None:
-        """Pass on the end of the user's direction; what follows may concern the next user."""
+        """Pass on the end of the user's direction; later bytes may concern the next user."""
         super().on_end(taken)
-        if not self._consumer and not self._due:  # the reset of the target has come too late to matter
+        if not self._consumer and not self._due:  # the reset of the target arrived too late to matter
             self._due = True
             if not self.blocked:
                 self._relay.forget(self)

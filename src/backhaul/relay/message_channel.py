@@ -89,7 +89,7 @@ class MessageChannel:
 
         ``ended`` is true if the peer has ended its direction since.
         """
-        if self.broken:  # for want of memory, before it has begun
+        if self.broken:  # for lack of memory, before it has begun
             consumer.abort()
             return
         self._consumer = consumer
@@ -286,7 +286,7 @@ class MessageChannel:
             self._transmit(self._codec.end(self._tell_taken()))
 
     def _closed(self) -> None:
-        """Act on a close. A peer that can ends its direction first; otherwise the connection was cut."""
+        """Act on a close. A peer with half-close ends its direction first; otherwise the connection was cut."""
         if self.half_close and not self._end_received:
             self._lost("the connection was cut")
         else:
@@ -371,7 +371,7 @@ class MessageChannel:
             self._drained()
 
     def _drained(self) -> None:
-        """Go on, because the connection has taken everything."""
+        """Continue, because the connection has taken everything."""
         self.blocked = False
         self._relay.poller.ignore_writable(self._conn)
         if self._lingering:

@@ -1,4 +1,4 @@
-"""Relays of users with rates. Those of all other users know nothing of rates, which cost them nothing."""
+"""Relays of users with rates. Those of all other users have no code for rates, which cost them nothing."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -138,7 +138,7 @@ class RatedPair(Pair):
 
 
 class RatedFlow(Flow):
-    """The datagrams of a user with rates, beyond which they are dropped."""
+    """The datagrams of a user with rates, which are dropped beyond these."""
 
     __slots__ = ()
 

@@ -46,7 +46,7 @@ class Rate:
         self.change(rate)
 
     def change(self, rate: float) -> None:
-        """Use another rate from now on; users who wait go on at once, and may wait again."""
+        """Use another rate from now on; waiting users continue at once, and may wait again."""
         self.burst = max(int(rate * _BURST), _LEAST) if rate else 0
         self._bucket = TokenBucket(rate, self.burst, self._timers.time()) if rate else None
         if self._timer:
@@ -55,7 +55,7 @@ class Rate:
 
     @property
     def free(self) -> bool:
-        """True if bytes may move now, and nobody waits for that."""
+        """True if bytes may move now, and no user waits for that."""
         return not self._queue and not self._debt()
 
     def spend(self, count: int) -> None:
@@ -65,7 +65,7 @@ class Rate:
             self._go_on_later()
 
     def join(self, turn: "Turn") -> None:
-        """Give ``turn`` its turn after those that wait already."""
+        """Give ``turn`` its turn after those that already wait."""
         self._queue.append(turn)
         self._go_on_later()
 
@@ -111,7 +111,7 @@ class Turn:
             rate.spend(count)
 
     def come(self, rate: Rate) -> None:
-        """Go, unless another rate than this one forbids it."""
+        """Continue, unless a rate other than this one forbids it."""
         self._waiting = False
         self._wait_for(rate)
         if self._waiting:

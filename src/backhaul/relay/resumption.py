@@ -33,7 +33,7 @@ class Resumable(Protocol):
 
     @property
     def private(self) -> bool:
-        """True if nobody on the line can read its bytes."""
+        """True if an eavesdropper can't read its bytes."""
 
     def keep_no_longer(self) -> None:
         """End without a connection, and when it loses its own, because an end stops."""
@@ -77,12 +77,12 @@ class Resumption:
         self.seconds = 0.0
 
     def leave(self, owner: object) -> None:
-        """Keep the sessions of a transport no longer than their connections, because the other end stops."""
+        """End the sessions of a transport with their connections, because the other end stops."""
         for link in self.of(owner):
             link.keep_no_longer()
 
     def leave_peer(self, name: str) -> None:
-        """Keep all sessions with a client, or with servers, no longer than their connections: an end stops."""
+        """End all sessions with a client, or with servers, when they lose their connections: an end stops."""
         for link in list(self.links.values()):
             if link.peer.name == name:
                 link.keep_no_longer()
@@ -112,7 +112,7 @@ class Resumption:
     def most(self, before: int) -> int:
         """Return the bytes that a session may keep, which had ``before`` at first and needs more.
 
-        It needs more when bytes leave faster than acknowledgements arrive: so many are on the line.
+        It needs more when bytes leave faster than acknowledgements arrive: that many are in flight.
         """
         if self.held < self.memory // 2:
             return min(2 * before, _LARGEST)

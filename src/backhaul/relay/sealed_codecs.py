@@ -72,7 +72,7 @@ class RecordCodec:
         return self._reader.between_records
 
     def stop(self) -> None:
-        """Open nothing more, because what follows concerns the next user."""
+        """Stop opening records, because later ones concern the next user."""
         self._reader.stop()
 
     def rest(self) -> bytes:
@@ -84,7 +84,7 @@ class RecordCodec:
         self._reader.feed(data)
 
     def release(self) -> None:
-        """Report nothing more."""
+        """Stop reporting."""
         self.events = NOBODY
         self._reader.take = _ignore
 

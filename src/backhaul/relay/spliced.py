@@ -1,8 +1,8 @@
 """A socket joined with a channel of blocks, between which the kernel moves bulk.
 
 Small reads are copied, as in any framed relay. A read that fills a block means bulk: the next bytes go into a pipe. The
-header of their block announces them and all that have arrived behind them, which the socket owes to the block from then
-on. The other end splices as many bytes as the header has announced, and reads the next header alone.
+header of their block announces them and all bytes that arrived after them, which the socket then owes to the block.
+The other end splices as many bytes as the header has announced, and reads the next header alone.
 """
 
 import os
@@ -53,7 +53,7 @@ class Load:
         return moved
 
     def drop(self) -> None:
-        """Give up what is left."""
+        """Discard the remaining bytes."""
         if self.left:
             self.left = 0
             self._pool.discard(self._pipe)
@@ -86,9 +86,9 @@ class SplicingChannel(LentChannel):
         self, relay: "SplicedResources", conn: socket.socket, codec: ClearCodec, lender: Lender, unsent: bytes = b""
     ) -> None:
         self._bulk = False  # blocks are large, and arrive faster than they are read
-        self._load = _NOTHING  # what is being sent of a block
+        self._load = _NOTHING  # the part of a block that is being sent
         self.owed = 0
-        """Bytes that the present block lacks still; nothing else can be sent before them."""
+        """Bytes that the present block still lacks; nothing else can be sent before them."""
         super().__init__(relay, conn, codec, lender, unsent)
 
     def send_block(self, load: Load, behind: int) -> None:
@@ -131,7 +131,7 @@ class SplicingChannel(LentChannel):
             return
         if not self._codec.left:
             super()._readable(_HEADER)
-        if not (self.broken or self._ended or self._unread):  # what came with a header goes first
+        if not (self.broken or self._ended or self._unread):  # bytes that arrived with a header go first
             self._read_block(memory)
 
     def _read_block(self, memory: memoryview) -> None:
@@ -249,7 +249,7 @@ class SplicedRelay(FramedRelay):
             self.channel.send_block(load, min(waiting_bytes(self._sock), MAX_PAYLOAD - load.left) if self._bulk else 0)
 
     def _copy(self, limit: int) -> None:
-        """Copy owed bytes, for want of a pipe."""
+        """Copy owed bytes, for lack of a pipe."""
         piece = OUT[FRAMES_AT : FRAMES_AT + limit]
         try:
             count = self._sock.recv_into(piece)

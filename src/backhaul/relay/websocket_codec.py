@@ -51,7 +51,7 @@ class WebSocketFraming(ABC):
         self._parser.feed(data)
 
     def release(self) -> None:
-        """Report nothing more."""
+        """Stop reporting."""
         self.events = NOBODY
         self._parser.sink = _DEAF
 
@@ -61,7 +61,7 @@ class WebSocketFraming(ABC):
         return self._parser.between_messages
 
     def stop(self) -> None:
-        """Parse nothing more, because what follows concerns the next user."""
+        """Stop parsing, because later bytes concern the next user."""
         self._parser.stop()
 
     def rest(self) -> bytes:

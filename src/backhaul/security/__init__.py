@@ -1,1 +1,1 @@
-"""What keeps the tunnel secret, without input or output: randomness and clocks are arguments."""
+"""The cryptography of the tunnel, without input or output: randomness and clocks are arguments."""

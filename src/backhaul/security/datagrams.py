@@ -4,9 +4,9 @@ A datagram of a tunnel of transport udp, sealed with an AEAD under a key of one 
 
     u64 masked number | sealed payload
 
-The number is big-endian and XORed with a mask that the key yields, so tunnels do not begin with zeros, and strangers do
-not find a number that is worth decrypting. Number and mask together are the nonce. ``number >> EPOCH_BITS`` selects the
-key: each one yields the next, and is forgotten one epoch later.
+The number is big-endian and XORed with a mask that the key yields, so tunnels do not begin with zeros, and an
+unauthenticated peer does not find a number that is worth decrypting. Number and mask together are the nonce.
+``number >> EPOCH_BITS`` selects the key: each one yields the next, and is forgotten one epoch later.
 """
 
 from struct import Struct

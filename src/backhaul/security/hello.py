@@ -1,4 +1,4 @@
-"""The payloads of the handshake: what each end tells the other one about itself."""
+"""The payloads of the handshake, in which each end describes itself to the other one."""
 
 from typing import Final, TypeVar
 
@@ -46,7 +46,7 @@ class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
     verified: bool = False
     """True if an authority vouches for that certificate, or the client knows it, so TLS may end at a CDN."""
     probe: bool = False
-    """True if the client only asks whether it fits. The answer has as much padding, and no session follows."""
+    """True for a probe, which asks whether the client fits. The answer has as much padding, and no session follows."""
     instance: bytes = b""
     """Random bytes of this tunnel's client: with them it takes the place of its own older control channel at once."""
     delay: float = 0.0
@@ -71,7 +71,7 @@ class ServerHello(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: bytes = b""
     """Random bytes of the server's process for this client, whose sessions the process has."""
     warning: str = ""
-    """A line for the client's log about something that its administrator should mend; otherwise empty."""
+    """A line for the client's log about a fault that its administrator should correct; otherwise empty."""
     program: str = ""
     """The version of the server's program; only in the answer to a probe."""
     time: float = 0.0

@@ -1,7 +1,7 @@
 """The hint before a client's first message, by which a server with many tokens finds the right one.
 
 A hint is a keyed hash of the ephemeral key, which is fresh for each handshake. It costs the server a microsecond for
-each token, a tenth of an attempt to open the message. To everybody without the token it is random.
+each token, a tenth of an attempt to open the message. Without the token it looks random.
 """
 
 import hmac

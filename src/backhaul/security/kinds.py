@@ -22,14 +22,14 @@ RESET: Final = 4
 PING: Final = 5
 """A sign of life, which has no answer."""
 FREE: Final = 6
-"""The client is done with a user whose both directions have ended, and the connection may have another."""
+"""The client has finished with a user, both of whose directions have ended; the connection may have another one."""
 RESET_AFTER_END: Final = 7
 """The reset of a user or target whose direction has ended before."""
 
 RESUME: Final = 8
 """The session that a connection resumes, from the client; the first record of such a connection."""
 RESUMED: Final = 9
-"""The server's answer: the session goes on."""
+"""The server's answer: the session continues."""
 GONE: Final = 10
 """The server's answer: it does not have the session."""
 
@@ -53,7 +53,7 @@ def taken_of(body: bytes | memoryview) -> int:
 
 
 def pad(target: bytes, padding: int) -> bytes:
-    """Return a target and as many NULs, which no target holds; its length is no longer to be seen."""
+    """Return a target and random NULs, which no target contains, so that its length stays hidden."""
     return target + bytes(padding)
 
 

@@ -34,7 +34,7 @@ _NONCE: Final = bytes(12)
 
 
 class HandshakeError(TransportError):
-    """A message of the handshake is not authentic, or none at all."""
+    """The bytes are not an authentic message of the handshake."""
 
 
 class Keys:

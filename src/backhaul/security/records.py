@@ -1,4 +1,4 @@
-"""Sealed records: what two ends of this program send each other after their handshake.
+"""Sealed records, which two ends of this program send each other after their handshake.
 
 A record is sealed with an AEAD under a key of one direction of one connection. The nonce is the number of the record,
 which is not sent: a record that is lost, repeated or moved can't be opened. In a byte stream a record has its length in
@@ -293,7 +293,7 @@ class RecordReader:
     def __init__(self, opener: Opener, take: Callable[[int, memoryview], None]) -> None:
         """``take`` gets kind and body of each record. It may be replaced at any time.
 
-        The body is valid as long as the memory that ``feed`` has got.
+        The body is valid as long as the memory passed to ``feed``.
         """
         self._opener = opener
         self.take = take
@@ -306,7 +306,7 @@ class RecordReader:
         return self._stopped or not self._rest
 
     def stop(self) -> None:
-        """Keep what follows the present record."""
+        """Keep the bytes after the present record."""
         self._stopped = True
 
     def rest(self) -> bytes:

@@ -5,7 +5,7 @@ A tunnel connection begins with an **admission**, ``ADMISSION_SIZE`` bytes that 
     nonce (12) | (u32 session | u64 number) XOR mask | proof (16)
 
 ``number`` is used once; its highest bit is ``RESUMES``. The mask is derived from the nonce with the locator, a key of
-the server that all its clients know: to everybody else an admission is 40 random bytes, and the server finds the
+the server that all its clients know: to all others an admission is 40 random bytes, and the server finds the
 session of one at once. The proof is derived from nonce and number with a key of the session.
 """
 
@@ -26,7 +26,7 @@ NONCE_SIZE: Final = 12
 MAX_CONNECTIONS: Final = 1 << 48
 """Tunnel connections that a session may have."""
 RESUMES: Final = 1 << 63
-"""A bit of the number that an admission shows: the connection resumes the session of another one."""
+"""A bit of the number in an admission: the connection resumes the session of another one."""
 
 _PROOF_SIZE: Final = 16
 _PLACE: Final = Struct("!IQ")
@@ -45,7 +45,7 @@ class Side(Enum):
 
 
 class SessionKeys:
-    """What one end derives from its handshake: keys for each connection, for each direction."""
+    """The keys that one end derives from its handshake, for each connection and direction."""
 
     __slots__ = ("_admission", "_derive", "_opens", "_other", "_seals", "_side", "cipher", "payload")
 
@@ -160,7 +160,7 @@ class Register(Generic[Owner]):
     def check(self, data: bytes | memoryview) -> tuple[Owner, Seals] | None:
         """Return the owner of the session and the seals of the connection that begins with ``data``.
 
-        None if its first ``ADMISSION_SIZE`` bytes admit nothing: they are something else, or an old admission.
+        None if its first ``ADMISSION_SIZE`` bytes are not a valid admission.
         """
         if not self._entries or len(data) < ADMISSION_SIZE:
             return None

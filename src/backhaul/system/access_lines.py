@@ -18,12 +18,12 @@ _FRACTIONS: Final = tuple(f".{number:03}Z" for number in range(1000))
 
 
 def lines(form: Format) -> Lines:
-    """Return what makes whole lines of users who have left."""
+    """Return a function that makes whole lines of users who have left."""
     return msgspec.json.Encoder().encode_lines if form == "json" else _as_text
 
 
 def stamp() -> Callable[[float], str]:
-    """Return what writes a time, seconds since 1970, in the form of RFC 3339 with milliseconds."""
+    """Return a function that writes a time, seconds since 1970, as RFC 3339 with milliseconds."""
     second, end, text = 0.0, 0.0, ""  # nearly all lines have the second of the line before, so its text is made once
 
     def write(now: float) -> str:
@@ -50,5 +50,5 @@ def _text(user: UserEnd) -> str:
 
 @lru_cache(maxsize=1024)
 def _word(text: str) -> str:
-    """Return one word: without text a dash, and without spaces."""
+    """Return the text as one word without spaces; a dash for an empty text."""
     return escape(text).replace(" ", "\\x20") or "-"

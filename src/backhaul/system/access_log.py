@@ -67,7 +67,7 @@ class AccessLog:
             self._make()
 
     def reopen(self) -> None:
-        """Write what waits, and open the file anew, after another program has renamed it."""
+        """Write the waiting lines, and reopen the file, after another program has renamed it."""
         self._flush()
         self._writer.reopen()
 

@@ -26,7 +26,7 @@ def make_sink(place: str, megabytes: int) -> Sink:
 class FileSink:
     """A file, which is renamed when it is larger than ``limit`` bytes; with 0 it never is.
 
-    It is opened when there are lines to write, and anew when its name leads to another file or to none.
+    It is opened when there are lines to write, and reopened when its name leads to another file or to none.
     """
 
     def __init__(self, path: str, limit: int, kept: int = KEPT) -> None:
@@ -46,7 +46,7 @@ class FileSink:
         self._torn = False
 
     def reopen(self) -> None:
-        """Open the file anew before the next lines."""
+        """Reopen the file before the next lines."""
         self.close()
 
     def close(self) -> None:
@@ -92,10 +92,10 @@ class StdoutSink:
         _write_all(sys.__stdout__.fileno() if sys.__stdout__ else -1, lines)
 
     def reopen(self) -> None:
-        """Do nothing: it has no name."""
+        """Do nothing: standard output has no name."""
 
     def close(self) -> None:
-        """Do nothing: it belongs to the program."""
+        """Do nothing: standard output belongs to the program."""
 
 
 class JournalSink:

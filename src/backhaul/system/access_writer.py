@@ -15,7 +15,7 @@ class Sink(Protocol):
         """Write whole lines; raise OSError if that fails, after which any number of them is lost."""
 
     def reopen(self) -> None:
-        """Open the place anew, because its name may lead elsewhere now."""
+        """Reopen the place, because its name may lead elsewhere now."""
 
     def close(self) -> None:
         """Close it."""
@@ -27,7 +27,7 @@ class _Piece(NamedTuple):
 
 
 class Writer:
-    """Writes to ``sink`` in a thread. All else is called by one other thread."""
+    """Writes to ``sink`` in a thread. One other thread calls all methods."""
 
     def __init__(self, sink: Sink, report: Report) -> None:
         """Let the thread call ``report`` after each write, with the number of lines, and the error if it failed."""
@@ -48,21 +48,21 @@ class Writer:
         return self._added - self._taken
 
     def add(self, data: bytes, lines: int) -> None:
-        """Add so many lines, which are written at the next ``wake``."""
+        """Add lines, which are written at the next ``wake``."""
         self._added += lines
         self._pieces.append(_Piece(data, lines))
 
     def wake(self) -> None:
-        """Write what waits."""
+        """Write the waiting lines."""
         self._wake.set()
 
     def reopen(self) -> None:
-        """Write what waits, and open the sink anew."""
+        """Write the waiting lines, and reopen the sink."""
         self._reopening = True
         self._wake.set()
 
     def close(self, timeout: float) -> None:
-        """Write what waits and close the sink, and wait for that as long as ``timeout``."""
+        """Write the waiting lines, close the sink, and wait for that until ``timeout``."""
         self._closing = True
         self._wake.set()
         self._thread.join(timeout)

@@ -43,7 +43,7 @@ STATUS: Final = Call("GET", "/api/status")
 
 
 class RefusalError(BackhaulError):
-    """A running program has not done what it was asked for."""
+    """A running program refused a request."""
 
 
 class _Problem(msgspec.Struct):
@@ -53,14 +53,14 @@ class _Problem(msgspec.Struct):
 def ask(path: Path, call: Call = STATUS, patience: float = _PATIENCE) -> bytes:
     """Return the JSON document with which a program answers; ``patience`` limits the seconds for the whole answer.
 
-    Any user may create a socket where root looks. Therefore it is asked only if its listener owns the file, and time
-    and size of the answer are bounded. Raises ConnectionRefusedError or FileNotFoundError if the program has ended,
+    Any user may create a socket where root looks. Therefore its listener must own the file, and time and size of
+    the answer are bounded. Raises ConnectionRefusedError or FileNotFoundError if the program has ended,
     PermissionError if another user listens, TimeoutError if the program hangs, RefusalError if it refuses, HeadError if
     it does not speak HTTP, and OSError otherwise.
     """
     end = time.monotonic() + patience
     with connect(path, patience) as sock:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the answer tells why
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the answer gives the reason
             sock.sendall(call.encode())
         answer = _receive(sock, end)
     return _document_in(answer)

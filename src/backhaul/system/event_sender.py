@@ -52,7 +52,7 @@ class EventSender:
             self._work = asyncio.create_task(self._send_all())
 
     async def close(self) -> None:
-        """Give what waits a moment, and drop the rest."""
+        """Give the waiting events a moment, and drop the rest."""
         if self._work:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._last):

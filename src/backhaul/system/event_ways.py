@@ -1,4 +1,4 @@
-"""The two ways in which an event leaves: to a command, or to a web server. Neither shows what the setting holds."""
+"""The two ways in which an event leaves: to a command, or to a web server. Neither reveals the value of the setting."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ def is_url(target: str) -> bool:
 
 
 def way_to(target: str) -> tuple[str, Send]:
-    """Return a name for logs, and what delivers events."""
+    """Return a name for logs, and a function that delivers events."""
     if is_url(target):
         parts = urlsplit(target)
         return f"{parts.scheme}://{_host(parts)}", lambda document: _post(parts, document)
@@ -41,7 +41,7 @@ def way_to(target: str) -> tuple[str, Send]:
 
 
 async def _run(command: list[str], document: bytes) -> None:
-    """Run a command without a shell; when cancelled, kill it with all that it has started."""
+    """Run a command without a shell; when cancelled, kill it and all processes that it has started."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,

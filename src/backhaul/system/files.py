@@ -1,4 +1,4 @@
-"""Files written whole: a reader sees the old content or the new one, also after a crash."""
+"""Files written as a whole: a reader sees the old content or the new one, even after a crash."""
 
 import contextlib
 import errno
@@ -38,7 +38,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def inherit(descriptor: int, folder: Path) -> None:
-    """Give a file to the owner of its folder, so that a service can use what root has made by hand."""
+    """Give a file to the owner of its folder, so that a service can use files that root has made by hand."""
     owner = folder.stat()
     if os.geteuid() == 0 != owner.st_uid:  # not among root's own files: a unit may forbid fchown(2)
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
@@ -53,7 +53,7 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:
-    """Return what changes with the content of a file; nothing while there is none, as an editor just replaces it."""
+    """Return values that change with the content of a file; none while it is missing, as an editor may replace it."""
     try:
         found = os.stat(path)  # noqa: PTH116 - once a second, a Path costs more than the call
     except OSError:

@@ -21,7 +21,7 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class Manager(Protocol):
-    """The service manager, as this module or as its part for one of several ends."""
+    """The service manager, as the program or as one of several ends sees it."""
 
     def ready(self) -> None:
         """Report that start-up, or a reload, is complete."""

@@ -1,4 +1,4 @@
-"""This program as a command, to start it again."""
+"""The command that starts this program again."""
 
 import sys
 from pathlib import Path

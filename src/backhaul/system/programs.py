@@ -1,4 +1,4 @@
-"""The programs that run on this machine, as their status sockets show them."""
+"""The programs that run on this machine, as their status sockets report them."""
 
 import time
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ Document = dict[str, Any]
 
 
 class Programs(NamedTuple):
-    """What the status sockets have answered."""
+    """The answers of the status sockets."""
 
     documents: list[Document]
     """The answer of each program, with its ``socket`` and the name of its ``config``."""
     problems: list[str]
     """A line for each program that did not answer properly."""
     foreign: list[Path]
-    """The sockets of other users. It can't be found out whether a program listens on them."""
+    """The sockets of other users, on which programs may or may not listen."""
 
 
 def all_programs(call: Call = STATUS) -> Programs:
@@ -33,7 +33,7 @@ def all_programs(call: Call = STATUS) -> Programs:
 
 
 def programs_of(config: str, call: Call = STATUS) -> Programs:
-    """Send a call to the program whose socket is named after this file, or else to those that say they run it."""
+    """Send a call to the program whose socket is named after this file, or else to those that report running it."""
     paths = sockets()
     if named := [path for path in paths if path.name == socket_name(config)]:
         return _collect(named, call)

@@ -12,7 +12,7 @@ from typing import Final
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[int]:
-    """Keep other processes from writing and yield the lock, which is a file of its own, as the other is replaced."""
+    """Keep other processes from writing, and yield the lock: a separate file, because the other one is replaced."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The service manager of several ends in one process, which it knows as one service."""
+"""The service manager of several ends in one process, which it sees as one service."""
 
 import logging
 import socket
@@ -20,13 +20,13 @@ class SharedManager:
 
     def __init__(self) -> None:
         self._unready: set[str] = set()  # ends that start or reload
-        self._alive: set[str] = set()  # ends that have not said goodbye
+        self._alive: set[str] = set()  # ends that have not reported that they stop
         self._texts: dict[str, str] = {}
         self._inherited: list[tuple[str, socket.socket]] | None = None
         self._reported: set[Spot] = set()
 
     def part(self, name: str, wants: Wants) -> "Part":
-        """Return what an end sees of the manager; it gets the inherited sockets that it ``wants``."""
+        """Return the manager as one end sees it, with the inherited sockets that the end ``wants``."""
         self._unready.add(name)
         self._alive.add(name)
         return Part(self, name, wants)
@@ -40,7 +40,7 @@ class SharedManager:
                 notify.ready()
 
     def _report_unwanted(self) -> None:
-        """Warn of inherited sockets in which users would wait for nothing; an end with mistakes may want them later."""
+        """Warn of inherited sockets in which users would wait in vain; an end with mistakes may want them later."""
         for spot in {_spot(sock) for _, sock in self._inherited or ()} - self._reported:
             self._reported.add(spot)
             Context().run(  # without the name of the end that happens to be the last one
@@ -81,7 +81,7 @@ class SharedManager:
 
 
 class Part:
-    """What one end sees of the service manager."""
+    """The service manager as one end sees it."""
 
     def __init__(self, whole: SharedManager, name: str, wants: Wants) -> None:
         self._whole = whole

@@ -1,6 +1,6 @@
 """The status socket of a running program: a Unix socket that speaks HTTP.
 
-Unlike the monitoring page it is always there, and it needs neither a port nor a password: access depends on its mode.
+Unlike the monitoring page it always exists, and it needs neither a port nor a password: access depends on its mode.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ ROOT: Final = Path("/run")
 
 _PATTERNS: Final = ("backhaul/*.sock", "backhaul/*/*.sock", "user/*/backhaul/*.sock")
 _YOUTH: Final = 60.0  # seconds; bind(2) and listen(2) are microseconds apart, unless a debugger stops the program
-_STOPPING_PATIENCE: Final = 1.0  # seconds; a program that stops in order answers at once
+_STOPPING_PATIENCE: Final = 1.0  # seconds; a program that stops regularly answers at once
 _STEM_MAX: Final = 40  # characters: the whole path has to fit into the 108 bytes of sockaddr_un
 
 _logger: Final = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def take_turn(path: Path | None) -> socket.socket | None:
         if error.errno == errno.EADDRINUSE:
             raise FileExistsError(errno.EEXIST, "another process is already taking over") from None
         raise
-    if stopping(path):  # asked again: another process may have replaced it in the meantime
+    if stopping(path):  # checked again: another process may have replaced it in the meantime
         return sock
     sock.close()
     draft.unlink(missing_ok=True)
@@ -161,8 +161,8 @@ async def serving(
     """Let ``door`` serve root and the program's own user on ``path`` inside the block; with None do nothing.
 
     If the socket cannot be made the program runs without it, and a debug line gives the reason. A socket ``turn`` from
-    ``take_turn`` replaces that of a running program. Yields a function that tells whether another process has replaced
-    this one.
+    ``take_turn`` replaces that of a running program. Yields a function that returns whether another process has
+    replaced this one.
     """
     sock = _listen(path, turn) if path else None
     if not path or not sock:

@@ -1,4 +1,4 @@
-"""Installation and removal of systemd units, and checks of what a service's user may do."""
+"""Installation and removal of systemd units, and checks of the rights of a service's user."""
 
 import os
 import pwd

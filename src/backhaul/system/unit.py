@@ -27,7 +27,7 @@ class Unit:
     tuning: bool
     """True if it may change the kernel's network settings."""
     marks: bool
-    """True if it marks what it sends."""
+    """True if it marks the packets that it sends."""
     interface: bool
     """True if it binds to a network interface."""
     homes: bool

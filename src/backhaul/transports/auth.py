@@ -15,7 +15,7 @@ UNNAMED: Final = ""
 
 
 class Security(Enum):
-    """The protection that an end wants; the values are those of the configuration."""
+    """The protection that an end requires; the values are those of the configuration."""
 
     AUTO = "auto"
     """Protected with peers that can; otherwise v0.7.2's way, in which the token crosses the line in clear."""
@@ -26,7 +26,7 @@ class Security(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """What an end wants of its peers."""
+    """The protection that an end requires of its peers."""
 
     security: Security = Security.AUTO
     encryption: bool = False
@@ -69,7 +69,7 @@ class Credentials:
     """The tokens of each client by its name, which may change. Tokens appear in no log and in no ``repr``."""
 
     def __init__(self, tokens: Mapping[str, Iterable[str]]) -> None:
-        self._secret = secrets.token_bytes(16)  # so that nobody learns from the time of a look-up
+        self._secret = secrets.token_bytes(16)  # so that the time of a look-up reveals nothing
         self.version = 0
         """A number that each change raises."""
         self.change(tokens)
@@ -159,7 +159,7 @@ class OwnTokens:
 
     @property
     def current(self) -> bytes:
-        """The token to show."""
+        """The token to send."""
         return self._tokens[self._index]
 
     def refused(self) -> None:

@@ -48,11 +48,11 @@ class ControlEvents(Protocol):
 
 
 RENEWED: Final = "the client has opened another one"
-"""The reason why a control channel has ended: its client has made another one, at a reload for example."""
+"""The reason why a control channel has ended: its client has made another one, for example at a reload."""
 
 
 def taken_over(ip: str) -> str:
-    """Return the reason why a control channel has ended: another connection with its token took its place."""
+    """Return the reason why a control channel has ended: another connection with its token replaced it."""
     return f"a client at {ip} replaced the connected one (another client needs its own token, see clients)"
 
 
@@ -128,7 +128,7 @@ class Gate(Protocol):
         """Take over a connection that counted as a tunnel connection, and read its bytes, ``data``, as a handshake."""
 
     def stop_listening(self) -> None:
-        """Report nothing any more, and close the client's control channel."""
+        """Stop reporting, and close the client's control channel."""
 
 
 class SharedGate(Protocol):
@@ -282,7 +282,7 @@ class Door(ClientControl, Protocol):
 
     @property
     def private(self) -> bool:
-        """True if nobody on the line can read the bytes of users."""
+        """True if an eavesdropper can't read the bytes of users."""
 
     def start(self, events: ClientControlEvents) -> None:
         """Report to ``events`` from now on; nothing else may be called before."""

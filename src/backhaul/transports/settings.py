@@ -90,7 +90,7 @@ class ServerSettings:
     path: str = ""  # before /channel and /tunnel
     decoy: str = "404"  # or a directory, or the URL of a website
     features: frozenset[Feature] = EXTENSIONS
-    """What this end does beyond v0.7.2 with a client that can do it, too."""
+    """The features beyond v0.7.2 that this end offers to clients."""
     protection: Protection = PROTECTED_IF_POSSIBLE
     instance: bytes = field(default_factory=functools.partial(secrets.token_bytes, 16))
     """Tells this process, which has the sessions of all its transports, from other servers."""
@@ -130,4 +130,4 @@ class ClientSettings:
     # Seconds for the first signal of servers of tcp and udp: it leaves with the handshake, but may be lost.
     greeting_grace: float = 20.0
     features: frozenset[Feature] = EXTENSIONS
-    """What this end does beyond v0.7.2 with a server that can do it, too."""
+    """The features beyond v0.7.2 that this end offers to servers."""

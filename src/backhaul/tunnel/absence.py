@@ -14,7 +14,7 @@ class Absence:
         self.long = False
         """True once the grace period is over."""
         self.sessions_stay = False
-        """True if the client's sessions go on in the meantime, because only this end has changed."""
+        """True if the client's sessions continue in the meantime, because only this end has changed."""
 
     def begin(self, grace: float) -> None:
         """Give the client ``grace`` seconds to return."""

@@ -43,7 +43,7 @@ class Objection(NamedTuple):
 
     @property
     def is_news(self) -> bool:
-        """True for a limit that is reached, unless that was reported when it was; false for an unwanted address."""
+        """True for a reached limit that has not been reported yet; false for an unwanted address."""
         return self.reason not in _NO_EVENTS
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Objection(NamedTuple):
 
 
 class _Table:
-    """The limits of one table, and the users that count for it."""
+    """The limits of one table, and the users that count towards it."""
 
     def __init__(self, name: str, limits: Limits, files: NetworkFiles, now: float) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class _Table:
             self._sources.enter(network_of(ip), now)
 
     def count(self, ip: str) -> None:
-        """Count a user who came before this table."""
+        """Count a user who was present before this table."""
         if self._sources:
             self._sources.count(network_of(ip))
 
@@ -93,7 +93,7 @@ class _Table:
             self._sources.leave(network_of(ip))
 
     def used(self, users: int, now: float) -> dict[str, int]:
-        """Return what is used, by limit; ``users`` are those of this table."""
+        """Return the use of each limit; ``users`` are those of this table."""
         return {
             "max_users": users,
             "max_users_per_source": self._sources.most if self._sources else 0,
@@ -123,7 +123,7 @@ class _Table:
 
 
 class Admission:
-    """Admits users to ports. A user has to keep the limits of all ports together, and those of the own port.
+    """Admits users to ports. The limits of all ports together, and those of the port, apply to each user.
 
     The users of a Unix socket have no address, so only limits for all users concern them.
     """
@@ -147,7 +147,7 @@ class Admission:
         self._tables: dict[int, _Table] = {}  # by port
 
     async def limit(self, tables: LimitTables, users: Iterable[tuple[int, str]]) -> None:
-        """Use other limits; ``users`` holds port and address of those who are there.
+        """Use other limits; ``users`` holds port and address of the present ones.
 
         Raises BackhaulError if a file with networks is unusable; the limits stay as they are then.
         """
@@ -175,11 +175,11 @@ class Admission:
         return None
 
     def close(self) -> None:
-        """Watch the files no more."""
+        """Stop watching the files."""
         self._files.close()
 
     def used(self, port: int, users: int) -> dict[str, int]:
-        """Return what is used of the limits of a port, or of all ports with 0, which has so many users."""
+        """Return the use of the limits of a port, or of all ports with 0, which has ``users`` users."""
         return self._tables[port].used(users, self._clock()) if port in self._tables else {}
 
     def listed(self, port: int) -> dict[str, int]:

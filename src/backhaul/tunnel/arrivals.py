@@ -89,7 +89,7 @@ class Arrivals:
             self._dial(arrival, target, anywhere if verdict is Verdict.ALLOWED else self._permit(verdict, target))
 
     def reach(self, text: str, done: Dialled) -> None:
-        """Connect to a target that no user wants, and call ``done`` once, as a dialer does."""
+        """Connect to a target without a user, and call ``done`` once, as a dialer does."""
         try:
             target = parse_target(text)
         except BadTargetError as error:

@@ -34,7 +34,7 @@ class Balance(ABC, Generic[Member]):
 
     @abstractmethod
     def discard(self, member: Member) -> None:
-        """Give no more users to a member; harmless for one that gets none."""
+        """Stop giving users to a member; harmless for one that gets none."""
 
     @abstractmethod
     def choose(self, ip: str) -> Member | None:
@@ -58,7 +58,7 @@ class InOrder(Balance[Member]):
             self._members[member.position] = member
 
     def discard(self, member: Member) -> None:
-        """Give no more users to a member."""
+        """Stop giving users to a member."""
         if self._members.pop(member.position, None):
             del self._positions[bisect.bisect_left(self._positions, member.position)]
 
@@ -69,7 +69,7 @@ class InOrder(Balance[Member]):
 
 
 class BySource(Balance[Member]):
-    """The same member for all users of an address, as long as it is there; others share the users of an absent one."""
+    """The same member for all users of an address while it is available; others share the users of an absent one."""
 
     def __init__(self, everyone: Sequence[Member]) -> None:
         self._everyone = everyone
@@ -83,7 +83,7 @@ class BySource(Balance[Member]):
             self._present.append(member)
 
     def discard(self, member: Member) -> None:
-        """Give no more users to a member; the last one of the list moves to its place."""
+        """Stop giving users to a member; the last one of the list moves to its place."""
         if member not in self._places:
             return
         place, last = self._places.pop(member), self._present.pop()
@@ -116,7 +116,7 @@ class Least(Balance[Member]):
             self._put(member)
 
     def discard(self, member: Member) -> None:
-        """Give no more users to a member."""
+        """Stop giving users to a member."""
         if member in self._users:
             self._take(member)
 
@@ -149,7 +149,7 @@ class Least(Balance[Member]):
 
 
 def make_balance(kind: Kind, everyone: Sequence[Member]) -> Balance[Member]:
-    """Return the balance of this kind, without a member that gets users; ``everyone`` are all of the group."""
+    """Return the balance of this kind, in which no member gets users yet; ``everyone`` is the whole group."""
     if kind == "source":
         return BySource(everyone)
     return Least() if kind == "least" else InOrder()

@@ -20,7 +20,7 @@ ENOUGH: Final = 10
 BETTER: Final = 0.8
 """The median of a faster server is below this part of that of the present one."""
 LEAST: Final = 0.005
-"""Seconds by which it must be below that as well: nobody notices less."""
+"""Seconds by which it must be below that as well: less is not noticeable."""
 SURE: Final = 0.8
 """The part of all pairs of measurements in which a faster server is the faster one; by chance it is half of them."""
 DEVIATIONS: Final = 3.0

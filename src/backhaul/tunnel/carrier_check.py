@@ -59,7 +59,7 @@ class CarrierCheck:
             self._overdue = None
 
     def agreed(self) -> None:
-        """Note that a protected handshake has compared the transports: later bytes that differ are somebody else's."""
+        """Note that a protected handshake has compared the transports: later bytes that differ are of another peer."""
         self._agreed = True
 
     def seen(self) -> None:

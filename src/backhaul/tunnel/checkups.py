@@ -30,7 +30,7 @@ class Checkups:
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def requested(self, check: Check) -> None:
-        """Begin a check, which takes the place of the one with its number; or end that."""
+        """Begin a check, which replaces the one with its number; or end that one."""
         if before := self._running.pop(check.number, None):
             before.cancel()
         if check.interval and len(self._running) < MOST:
@@ -79,7 +79,7 @@ def _settle(arrived: "asyncio.Future[socket.socket | OSError]", found: socket.so
 
 
 async def _ask(sock: socket.socket, target: Target, path: str) -> str:
-    """Request a path; return what is wrong with the answer."""
+    """Request a path; return the fault of the answer, empty if there is none."""
     loop, line = asyncio.get_running_loop(), b""
     host = target.host if target.port else "localhost"
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: backhaul\r\nConnection: close\r\n\r\n"

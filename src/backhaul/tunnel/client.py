@@ -120,7 +120,7 @@ class ClientTunnel:
 
     @property
     def view(self) -> View:
-        """How well the server is reached."""
+        """The standing of the server."""
         return self.standing.view(connected=self.connected)
 
     def dialled_for(self) -> Iterator[Row]:

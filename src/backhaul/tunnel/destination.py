@@ -22,7 +22,7 @@ class NotMeasurableError(BackhaulError):
 
 
 class Tunnels(Protocol):
-    """The maker of tunnels, and the keeper of those that are left."""
+    """The maker of tunnels, and the keeper of tunnels that were left."""
 
     def make(self, config: ClientConfig, host: str = "", name: str = "") -> ClientTunnel:
         """Return a tunnel to ``host``, or to that of the configuration. Raises BackhaulError."""
@@ -54,7 +54,7 @@ class Destination(ABC):
     @property
     @abstractmethod
     def view(self) -> View:
-        """How well it is reached."""
+        """The standing of the server."""
 
     @property
     def problem(self) -> str:
@@ -62,7 +62,7 @@ class Destination(ABC):
         return ""
 
     async def measure(self) -> Measurement:
-        """Ask the server how good the line is. Raises NotMeasurableError."""
+        """Measure the line to the server. Raises NotMeasurableError."""
         raise NotMeasurableError
 
     @property
@@ -89,7 +89,7 @@ class Destination(ABC):
         self.start()
 
     async def leave(self) -> None:
-        """Say goodbye if it is in use; users in flight stay."""
+        """Disconnect cleanly if it is in use; users in flight stay."""
         if self.in_use:
             log.info("%s: left; users in flight stay", self.name)
             await self.stop()
@@ -100,7 +100,7 @@ class Destination(ABC):
             self._running = asyncio.create_task(self._begin())
 
     async def stop(self, farewell: Signal = Signal.MOVED) -> None:
-        """Say goodbye, with CLOSED if this process ends; users in flight stay."""
+        """Disconnect cleanly, with CLOSED if this process ends; users in flight stay."""
         del farewell
         if running := self._running:
             self._running = None
@@ -132,11 +132,11 @@ class SingleServer(Destination):
 
     @property
     def view(self) -> View:
-        """How well it is reached."""
+        """The standing of the server."""
         return self.tunnel.view
 
     async def measure(self) -> Measurement:
-        """Ask the server how good the line is. Raises NotMeasurableError."""
+        """Measure the line to the server. Raises NotMeasurableError."""
         transport = self.tunnel.transport
         if not transport.measurable:
             raise NotMeasurableError
@@ -155,7 +155,7 @@ class SingleServer(Destination):
         """Do nothing: others start and stop it."""
 
     async def stop(self, farewell: Signal = Signal.MOVED) -> None:
-        """Say goodbye; users in flight stay."""
+        """Disconnect cleanly; users in flight stay."""
         if self.in_use:
             self.tunnel.stop(farewell)
         await super().stop(farewell)

@@ -25,11 +25,11 @@ from .timings import Timings
 
 log = logging.getLogger("backhaul.client")
 
-_LOOK: Final = 1.0  # seconds between looks at servers, for what becomes due without an event
+_LOOK: Final = 1.0  # seconds between looks at servers, for changes that are due without an event
 
 
 class Replacement(NamedTuple):
-    """A server of the configuration before, which serves users until its successor is connected."""
+    """A server of the former configuration, which serves users until its successor is connected."""
 
     old: Destination
     new: Destination
@@ -85,13 +85,13 @@ class Destinations:
         self._changed.set()
 
     def start(self) -> None:
-        """Connect to the servers that are wanted."""
+        """Connect to the servers that the mode selects."""
         self._running = [asyncio.create_task(self._keep_choosing())]
         if isinstance(self._choice, Best):
             self._running.append(asyncio.create_task(self._keep_measuring(self._choice)))
 
     async def stop(self, farewell: Signal = Signal.MOVED) -> None:
-        """Say goodbye to all servers, with CLOSED if this process ends; users in flight stay."""
+        """Disconnect cleanly from all servers, with CLOSED if this process ends; users in flight stay."""
         await self._stop_choosing()
         for one in self._all:
             await one.stop(farewell)

@@ -20,7 +20,7 @@ class Entrance:
         whose: str,
         changed: Callable[[], None],
     ) -> None:
-        """``unwanted`` returns whether users are refused for want of a client, which ``whose`` names in the log.
+        """``unwanted`` returns whether users are refused for lack of a client, which ``whose`` names in the log.
 
         ``changed`` is called when ``draining`` has changed.
         """
@@ -30,7 +30,7 @@ class Entrance:
         self._flows = flows
         self._unwanted = unwanted
         self.draining = False
-        """True while the administrator wants no new users."""
+        """True while the administrator refuses new users."""
 
     def drain(self) -> None:
         """Refuse new users until ``resume``."""
@@ -49,7 +49,7 @@ class Entrance:
         self._changed()
 
     def apply(self) -> None:
-        """Refuse or admit new users, as circumstances require now."""
+        """Refuse or admit new users, as the present state requires."""
         unwanted = self._unwanted()
         refuse = self.draining or unwanted
         if refuse == self._ports.refusing:

@@ -43,7 +43,7 @@ class EveryServer(Destination):
 
     @property
     def view(self) -> View:
-        """How well any of the servers is reached."""
+        """The best standing of these servers."""
         return _joint([server for server in self.servers() if server.in_use], self._failures)
 
     @property
@@ -77,7 +77,7 @@ class EveryServer(Destination):
         return [server for address, server in self._members.items() if self._ranks[address] == rank]
 
     async def stop(self, farewell: Signal = Signal.MOVED) -> None:
-        """Say goodbye to all servers; users in flight stay."""
+        """Disconnect cleanly from all servers; users in flight stay."""
         await super().stop(farewell)
         await self._leave(list(self._members), farewell)
 
@@ -109,7 +109,7 @@ class EveryServer(Destination):
         self._tunnels.changed()
 
     async def _update(self, listed: Ranks) -> None:
-        """Add new servers, and leave lost ones that are listed no longer."""
+        """Add new servers, and leave lost ones that are no longer listed."""
         self._failures = 0
         await self._leave([one for one in self._members if one not in listed and self._is_lost(one)])
         for address in listed:
@@ -144,7 +144,7 @@ class EveryServer(Destination):
 
 
 def _joint(servers: list[SingleServer], failures: int) -> View:
-    """Return how well any of these servers is reached; ``failures`` are those without a server."""
+    """Return the best standing of these servers; ``failures`` counts those without a server."""
     views = [server.view for server in servers]
     return View(
         any(view.connected for view in views),

@@ -19,7 +19,7 @@ from .udp_ports import UdpUser
 if TYPE_CHECKING:
     from .resources import LookResources
 
-_PART: Final = 20  # a user stays for a twentieth of the limit too long at most
+_PART: Final = 20  # a user stays too long by a twentieth of the limit at most
 
 
 class _Times:
@@ -37,7 +37,7 @@ class _Times:
 class Expiry:
     """Looks at all users now and then. Without a limit of time it does nothing.
 
-    The users' relays know nothing of it, so that it costs nothing when bytes move.
+    The users' relays do not know it, so it costs nothing when bytes move.
     """
 
     def __init__(self, relay: "LookResources", look_every: float) -> None:
@@ -59,7 +59,7 @@ class Expiry:
             self._task = asyncio.ensure_future(self._look_again_and_again(max(shortest / _PART, self._look_every)))
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         if self._task:
             self._task.cancel()
             self._task = None

@@ -83,7 +83,7 @@ class Front:
         return self._reception.gate_of(client)
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._retries.stop()
         self._reception.close()
 

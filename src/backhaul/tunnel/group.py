@@ -125,7 +125,7 @@ class Group:
         self._members: list[Member] = []
         self._by_tunnel: dict[ServerTunnel, Member] = {}
         self._balance: Balance[Member] = make_balance(group.balance, self._members)
-        self._full: dict[Member, None] = {}  # not in the balance, because they have as many users as they may
+        self._full: dict[Member, None] = {}  # not in the balance, because they have reached their maximum of users
         self._last = 0  # the position of the member that was lost last, and may return first
         self.ports = Ports(
             poller,
@@ -189,7 +189,7 @@ class Group:
         self.ports.finish()
 
     def health_changed(self, member: Member) -> None:
-        """Give users to a healthy member, and none to another one."""
+        """Give users to a healthy member, and none to an unhealthy one."""
         name, group = member.tunnel.client, self._group.name
         if member.problem:
             line = f"client {name} of group {group} is unhealthy, and gets no users: {member.problem}"
@@ -248,7 +248,7 @@ class Group:
     def _datagrams_came(self, listener: UdpListener, address: Address, batch: Batch) -> None:
         """Begin a flow for a new user, or for one whose flow may move, unless that stays."""
         ip, flow = plain_ip(peer_of(address)), listener.loose.get(address)
-        if flow and not self._balance.choose(ip):  # no member is there, so that of the flow may be the best one still
+        if flow and not self._balance.choose(ip):  # none is available, so that of the flow may still be the best one
             flow.from_near(batch)
         elif flow and self._is_ready(flow):
             listener.tighten(address)  # its member has returned
@@ -260,7 +260,7 @@ class Group:
             member.tunnel.flows.take(listener, address, batch, member)
 
     def _is_ready(self, flow: Flow) -> bool:
-        """Return whether the member of a flow is one still, and may get users."""
+        """Return whether the member of a flow still belongs to the group, and may get users."""
         room = room_of(flow)
         return isinstance(room, Member) and self._by_tunnel.get(room.tunnel) is room and room.ready
 
@@ -269,7 +269,7 @@ class Group:
 
         Without any the user waits for the member that was lost last.
         """
-        spent: list[Member] = []  # nobody tells when they have bytes again
+        spent: list[Member] = []  # no event tells when they have bytes again
         for member in self._choices(ip):
             if not member.objection():
                 break

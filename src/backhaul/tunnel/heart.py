@@ -9,7 +9,7 @@ _EARLIEST: Final = 0.7  # of the interval
 
 
 class Heart:
-    """Calls ``beat`` now and then between ``start`` and ``stop``."""
+    """Calls ``beat`` at intervals between ``start`` and ``stop``."""
 
     def __init__(self, beat: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -33,7 +33,7 @@ class Heart:
         self._beat_later()
 
     def stop(self) -> None:
-        """Beat no more."""
+        """Stop beating."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

@@ -49,7 +49,7 @@ def month_of(day: str) -> str:
 
 
 def _carried_over(used: Bytes, then: str, now: str) -> Bytes:
-    """Return what counts on the day ``now`` of bytes up to the day ``then``."""
+    """Return the part of bytes up to the day ``then`` that counts on the day ``now``."""
     return Bytes(used.day if then == now else 0, used.month if month_of(then) == month_of(now) else 0)
 
 
@@ -87,7 +87,7 @@ NOWHERE: Final = Nowhere()
 
 
 class Account:
-    """The bytes of one limit and source in the present day and month, and the part of them that the store has."""
+    """The bytes of one limit and source in the present day and month, and the part of them that is stored."""
 
     __slots__ = ("day", "month", "stored")
 
@@ -107,7 +107,7 @@ class Account:
         self.stored = _carried_over(self.stored, then, now)
 
     def adopt(self, stored: Bytes, drafted: Bytes) -> None:
-        """Use what the store has since ``drafted`` was added to it."""
+        """Use the content of the store, to which ``drafted`` was added."""
         self.day, self.month = stored.plus(self.new.minus(drafted))
         self.stored = stored
 
@@ -154,18 +154,18 @@ class Ledger:
         return True
 
     def draft(self) -> "Draft":
-        """Return an empty draft of what is to be stored today."""
+        """Return an empty draft of the bytes to be stored today."""
         return Draft(self.day, self._most)
 
     def fill(self, draft: "Draft") -> Iterator[None]:
-        """Put what is to be stored into ``draft``, step by step; bytes may be counted meanwhile."""
+        """Put the bytes to be stored into ``draft``, step by step; bytes may be counted meanwhile."""
         for key, account in list(self._accounts.items()):
             if account.month != account.stored.month:
                 draft.new[key] = account.new
             yield
 
     def adopt(self, draft: "Draft") -> Iterator[None]:
-        """Use what ``draft`` has stored, with the bytes that other processes have counted, step by step."""
+        """Use the bytes that ``draft`` has stored, and those that other processes have counted, step by step."""
         for key in {*draft.stored, *draft.new}:
             account = self._accounts.get(key) or self._open(key)
             account.adopt(draft.stored.get(key, NOTHING), draft.new.get(key, NOTHING))
@@ -196,7 +196,7 @@ class Draft:
         self.new: dict[Key, Bytes] = {}
         self.stored: dict[Key, Bytes] = {}
         self.broken = False
-        """True if the old content had no meaning."""
+        """True if the old content was corrupt."""
         self._day = day
         self._most = most
 

@@ -1,4 +1,4 @@
-"""The limits in force, and what of them is used, as data."""
+"""The limits in force and their use, as data."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -23,7 +23,7 @@ _UNITS: Final = {
 
 
 def table_states(name: str, limits: Limits, used: Mapping[str, int], listed: Mapping[str, int]) -> Iterator[LimitState]:
-    """Return the states of the limits that one table sets, with what is used and the sizes of lists by limit."""
+    """Return the states of the limits that one table sets, with their use and the sizes of lists by limit."""
     for limit, unit in _UNITS.items():
         if most := getattr(limits, limit):
             yield LimitState(name, limit, unit, most, used.get(limit, 0), limit in used)

@@ -41,7 +41,7 @@ class Limiting:
         self._expiry = Expiry(relay, timings.expiry)
         self._tables = LimitTables()
         self.unlimited = True
-        """True while nobody is limited, and nothing counted, as on most servers."""
+        """True while there are no limits, and nothing is counted, as on most servers."""
 
     def _present(self) -> int:
         return self._everyone.users
@@ -62,7 +62,7 @@ class Limiting:
         return room.objection() or self.admission.objection(port.mapping.bind_port, address, port.users)
 
     def states(self, ports: Iterable[Port], clients: Mapping[str, int]) -> Iterator[LimitState]:
-        """Return the limits in force, and what of them is used, of all ports and clients with their users."""
+        """Return the limits in force and their use, of all ports and clients with their users."""
         users = {port.mapping.bind_port: port.users for port in ports} | {ALL_PORTS: self._present()}
         quotas = self.quotas.used()
         for name, limits, port in self._tables.named():
@@ -75,15 +75,15 @@ class Limiting:
                 yield replace(state, limit="max_connections") if state.limit == "max_users" else state
 
     def left(self, user: Counted, moved: int) -> None:
-        """Count the end of a user, who has moved so many bytes."""
+        """Count the end of a user and the bytes that they have moved."""
         self.admission.left(user.bind_port, user.ip)
         self.quotas.count(user, moved)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         self.admission.close()
         self._expiry.close()
 
     async def finish(self) -> None:
-        """Store what has been counted, when all users have left."""
+        """Store the counted bytes, when all users have left."""
         await self.quotas.finish()

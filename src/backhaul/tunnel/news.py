@@ -1,4 +1,4 @@
-"""What happens to an end, for the administrator's own program."""
+"""The events of an end, for the administrator's own program."""
 
 import time
 from collections.abc import Callable
@@ -14,12 +14,12 @@ def _nobody(_: Notice) -> None:
 
 
 class News:
-    """Passes what happens to ``listener``, which replaces nobody."""
+    """Passes events to ``listener``."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.listener: Callable[[Notice], None] = _nobody
         self._clock = clock
-        self._reported: dict[tuple[str, str], float] = {}  # limits, no more than are configured
+        self._reported: dict[tuple[str, str], float] = {}  # limits, as many as are configured at most
 
     def connected(self, peer: str, client: str = "", server: str = "") -> None:
         """Report that the other end is connected; the server knows the name of the client, and a client its own."""

@@ -49,7 +49,7 @@ ENDINGS: Final = {
 class Outcomes:
     """Counts, in ``unanswered``, the users who sent bytes and received none.
 
-    Users who leave within ``patience`` seconds do not count: they have changed their mind.
+    Users who leave within ``patience`` seconds do not count: they have given up early.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class Room(Protocol):
 
 
 class Headcount:
-    """The number of users of streams and of datagrams who are present."""
+    """The number of present users of streams and of datagrams."""
 
     def __init__(self) -> None:
         self.users = 0
@@ -44,7 +44,7 @@ class Places:
 
     @property
     def full(self) -> bool:
-        """True if the client has as many users as it may have."""
+        """True if the client has reached its maximum of users."""
         return self.users >= self.most > 0
 
     def objection(self) -> Objection | None:
@@ -67,4 +67,4 @@ class Places:
 
 
 def _nobody() -> None:
-    """Tell nobody."""
+    """Report to nobody."""

@@ -30,7 +30,7 @@ log = logging.getLogger("backhaul.server")
 
 
 class Port:
-    """One local port, its target, and what has happened on it; plain integers."""
+    """One local port, its target, and its counters, which are plain integers."""
 
     __slots__ = (
         "_acceptor",
@@ -57,7 +57,7 @@ class Port:
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now
         self.total = 0  # users since the start
-        self.refused = 0  # users closed at once: by a limit, because too many wait, or for want of descriptors
+        self.refused = 0  # users closed at once: by a limit, because too many wait, or for lack of descriptors
         self.refused_by: dict[str, int] = {}  # the same by reason
         self.dropped = 0  # users closed because no carrier was free in time
         self.target_refused = 0  # users whose target reset the connection before it sent a byte
@@ -169,7 +169,7 @@ class Port:
             self._acceptor = None
 
     def loosen(self, room: Room) -> None:
-        """Let the flows of users with a place in ``room`` begin anew with the next datagram."""
+        """Let the flows of users with a place in ``room`` begin again with the next datagram."""
         if self._datagrams:
             self._datagrams.loosen(room)
 
@@ -187,7 +187,7 @@ class DatagramListener(Protocol):
         """Close the socket and end the flows."""
 
     def loosen(self, room: Room) -> None:
-        """Let the flows of users with a place in ``room`` begin anew with the next datagram."""
+        """Let the flows of users with a place in ``room`` begin again with the next datagram."""
 
 
 ListenDatagrams = Callable[[Port], DatagramListener]
@@ -222,7 +222,7 @@ class Ports:
         self._throttle = LogThrottle(log)
         self._retries = Retries(self.retry, timings.reopen_pauses)
         self.refusing = False
-        """True while TCP users are refused, for want of a client or because the tunnel is drained."""
+        """True while TCP users are refused, for lack of a client or because the tunnel is drained."""
         self.all: dict[tuple[str, int], Port] = {}
 
     @property
@@ -290,7 +290,7 @@ class Ports:
         self._retry_later()
 
     def loosen(self, room: Room) -> None:
-        """Let the flows of users with a place in ``room`` begin anew with the next datagram."""
+        """Let the flows of users with a place in ``room`` begin again with the next datagram."""
         for port in self.all.values():
             port.loosen(room)
 

@@ -69,7 +69,7 @@ class _Table:
         return any(self.together) or any(self.single)
 
     def keys(self, ip: str) -> Iterator[Key]:
-        """Return what the bytes of this address count for."""
+        """Return the keys for which the bytes of this address count."""
         if any(self.together):
             yield self.name, _NOBODY
         if any(self.single) and ip != LOCAL:
@@ -88,7 +88,7 @@ class _Table:
 class Quotas:
     """Counts bytes, and refuses users beyond the quotas. Without one it does nothing.
 
-    Relays know nothing of it: it looks at the counters of present users now and then, and at those of users who leave.
+    Relays do not know it: it reads the counters of present users at intervals, and those of users who leave.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Quotas:
 
     async def apply(self, tables: LimitTables) -> None:
         """Use other quotas, from now on for present users as well."""
-        for _ in self._looks():  # what has moved so far counts for the quotas before
+        for _ in self._looks():  # bytes moved so far count for the former quotas
             pass
         self._zone = tables.everywhere.quota_time_zone
         before, self._tables = self._tables, {}
@@ -157,7 +157,7 @@ class Quotas:
         return None
 
     def count(self, user: Counted, moved: int) -> None:
-        """Count what a user has moved since the last time, of ``moved`` bytes in all."""
+        """Count the bytes that a user has moved since the last time, of ``moved`` bytes in all."""
         new, user.counted = moved - user.counted, moved
         if not new or not self._tables:
             return
@@ -167,18 +167,18 @@ class Quotas:
                 self._judge(table, key, self._ledger.add(key, new))
 
     def used(self) -> dict[str, dict[str, int]]:
-        """Return what is used by table and limit; of the source with the most, if each source has the limit."""
+        """Return the use by table and limit; that of the source with the most, if each source has the limit."""
         return {
             name: dict(zip(_LIMITS, (*self._ledger.used((name, _NOBODY)), *table.most), strict=True))
             for name, table in self._tables.items()
         }
 
     def close(self) -> None:
-        """Look at present users no more; those who leave are still counted."""
+        """Stop looking at present users; those who leave are still counted."""
         self._stop.set()
 
     async def finish(self) -> None:
-        """Store all that was counted, at the very end."""
+        """Store all counted bytes, at the very end."""
         self.close()
         if self._task:
             await self._task

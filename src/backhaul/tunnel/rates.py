@@ -19,7 +19,7 @@ _Key = tuple[int, str, str]
 
 
 class RateTable:
-    """All rates in use: of a port or of all ports, and of a source or of everybody, each way."""
+    """All rates in use: of a port or of all ports, and of one source or of all, each way."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers

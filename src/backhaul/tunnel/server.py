@@ -218,7 +218,7 @@ class ServerTunnel:
         self._outcomes.transport = name
 
     def renew(self) -> None:
-        """Let the client connect anew, because its tokens have changed; users in flight stay."""
+        """Make the client connect again, because its tokens have changed; users in flight stay."""
         self.detach()
         self._transport.start(self)
 

@@ -1,4 +1,4 @@
-"""The record of how well a server is reached, for the choice among several."""
+"""The standing of a server, for the choice among several."""
 
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -51,10 +51,10 @@ class Standing:
         self.listener()
 
     def view(self, *, connected: bool) -> View:
-        """Return the standing of a server that is ``connected`` if users can be carried."""
+        """Return the standing of a server, which is ``connected`` if users can be carried."""
         misfit = self.since < math.inf and not connected
         return View(connected, HOPELESS if misfit else self.failures, self.since)
 
 
 def _nobody() -> None:
-    """Tell nobody."""
+    """Report to nobody."""

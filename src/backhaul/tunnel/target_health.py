@@ -1,4 +1,4 @@
-"""The health of a target, as its users show it; nothing is probed."""
+"""The health of a target, judged by its users; nothing is probed."""
 
 import time
 from collections.abc import Callable

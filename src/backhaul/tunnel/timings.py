@@ -13,7 +13,7 @@ class Timings:
     flow_patience: float = 3.0
     """The same for a flow of datagrams."""
     answer: float = 5.0
-    """The time after which a user who leaves has waited for an answer, and not just changed their mind."""
+    """The time after which a user who leaves has waited for an answer, and not just given up early."""
     absence: float = 5.0
     """The time without a client after which the users' ports refuse connections."""
     restart: float = 10.0

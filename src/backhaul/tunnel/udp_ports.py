@@ -65,7 +65,7 @@ class FlowDispatcher:
         self._patience = patience
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self.offline = False
-        """True while datagrams of new users are dropped, for want of a client or because the tunnel is drained."""
+        """True while datagrams of new users are dropped, for lack of a client or because the tunnel is drained."""
         self._throttle = LogThrottle(log)
 
     @property
@@ -225,7 +225,7 @@ class UdpListener:
 
 
 def room_of(flow: Flow) -> Room | None:
-    """Return where the user of a flow has a place; None for a flow of another end."""
+    """Return the place of a flow's user; None for a flow of another end."""
     return flow.near.room if isinstance(flow.near, UdpUser) else None
 
 

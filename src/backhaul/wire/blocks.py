@@ -29,7 +29,7 @@ A connection that closes before it has been cut.
 RESET: Final = 2
 """The reset of a user or target."""
 FREE: Final = 3
-"""The client is done with the user. The body is a sealed record, which nobody else can make."""
+"""The client has finished with the user. The body is a sealed record, which no other peer can make."""
 RESET_AFTER_END: Final = 4
 """The reset of a user or target whose direction has ended before."""
 
@@ -39,7 +39,7 @@ _MOST_LEFT: Final = PAYLOAD << 24 | MAX_PAYLOAD  # the header of the largest blo
 
 
 class BlockError(TransportError):
-    """The peer has sent something that is no block."""
+    """The peer has sent bytes that are not a block."""
 
 
 def put_header(memory: memoryview, at: int, count: int) -> None:
@@ -84,7 +84,7 @@ class BlockReader(ABC):
 
     @abstractmethod
     def on_payload(self, piece: memoryview) -> None:
-        """Take payload, which is valid as long as the memory that ``feed`` has got."""
+        """Take payload, which is valid as long as the memory passed to ``feed``."""
 
     @abstractmethod
     def on_block(self, kind: int, body: bytes) -> None:
@@ -96,7 +96,7 @@ class BlockReader(ABC):
         return self._stopped or not (self.left or self._rest)
 
     def stop(self) -> None:
-        """Keep what follows the present block."""
+        """Keep the bytes after the present block."""
         self._stopped = True
 
     def rest(self) -> bytes:
@@ -108,7 +108,7 @@ class BlockReader(ABC):
         self.left -= count
 
     def feed(self, data: memoryview) -> None:
-        """Take more bytes. Raises BlockError, and what ``on_block`` raises."""
+        """Take more bytes. Raises BlockError, and any error of ``on_block``."""
         at, end = 0, len(data)
         while at < end:
             if self.left:

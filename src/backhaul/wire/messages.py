@@ -1,6 +1,6 @@
 """The typed messages in the sealed records of a control channel, without input or output.
 
-The kind of a record is a ``Signal``. Most have no more to tell: their body is padding, which hides their size.
+The kind of a record is a ``Signal``. Most carry nothing else: their body is padding, which hides their size.
 """
 
 from struct import Struct
@@ -33,7 +33,7 @@ class Message(NamedTuple):
 
 
 class MessageError(TransportError):
-    """A record of the control channel can't be understood."""
+    """A record of the control channel is invalid."""
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True):
@@ -64,7 +64,7 @@ def read_request(body: bytes) -> int:
 
 
 def encode_refusal(target: str, reason: str, padding: bytes) -> bytes:
-    """Return the body that tells the server why its client does not dial a target."""
+    """Return the body that gives the server the reason why its client does not dial a target."""
     return msgspec.msgpack.encode(Refusal(target[:MAX_TARGET], reason[:MAX_REASON], padding))
 
 

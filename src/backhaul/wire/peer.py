@@ -9,7 +9,7 @@ from typing import Final
 class Feature(IntEnum):
     """An ability that v0.7.2 does not have; docs/protocol.md describes what each changes on the wire.
 
-    Handshakes tell the numbers; none is ever used for another ability. A set finds numbers without a call of Python,
+    Handshakes carry the numbers; none is ever reused for another ability. A set finds numbers without a call of Python,
     and each user takes several looks.
     """
 
@@ -70,4 +70,4 @@ def common_features(numbers: Iterable[int]) -> frozenset[Feature]:
 
 
 V072: Final = Peer()
-"""A peer without features, of which nothing else is known."""
+"""A peer without features, about which nothing else is known."""

@@ -1,6 +1,6 @@
 """The client's half of the exchange with a proxy, HTTP CONNECT or SOCKS5, without input or output.
 
-An exchange takes no byte after the proxy's answer: those are the first ones of the server.
+An exchange consumes no byte after the proxy's answer: those bytes are the server's first ones.
 """
 
 import binascii
@@ -32,7 +32,7 @@ _NO_SOCKS: Final = "the answer is not SOCKS5; is it another kind of proxy?"
 
 
 class ProxyError(BackhaulError):
-    """A proxy refused, or its answer has no meaning; the text is the part of a line after its name."""
+    """A proxy refused, or its answer is invalid; the text is the part of a log line after its name."""
 
 
 @dataclass(frozen=True, slots=True)

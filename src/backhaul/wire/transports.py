@@ -12,7 +12,7 @@ class Transport:
 
     name: TransportName
     carrier: str
-    """What its tunnel connections carry, with or without TLS around it: ends with the same carrier fit."""
+    """The carrier of users on its tunnel connections, with or without TLS: ends with the same carrier fit."""
     http: bool = False
     """True if connections begin with an HTTP upgrade; otherwise they are raw."""
     tls: bool = False

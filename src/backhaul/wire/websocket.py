@@ -149,7 +149,7 @@ class FrameParser:
         return self._allowed is _BETWEEN_MESSAGES and (not self._left or self._control > 0)
 
     def stop(self) -> None:
-        """Keep what follows the present frame."""
+        """Keep the bytes after the present frame."""
         self._stopped = True
 
     def go_on(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The command ``backhaul completion``: prints the completion of the command line for a shell."""
+"""The command ``backhaul completion``: prints the completion script for a shell."""
 
 import argparse
 from collections.abc import Callable

@@ -138,7 +138,7 @@ class DedicatedServer(GatedServer):
         """Request a connection; if they are reused, only if those idle or on their way do not suffice."""
         if self.session.keys is None:  # connections of v0.7.2 are not reused
             super().expect_user(waiting)
-        elif len(self._idle) <= self._fleet.reserve:  # otherwise nobody waits, and there is one for this user
+        elif len(self._idle) <= self._fleet.reserve:  # otherwise no user waits, and there is one for this user
             self._fleet.expect(max(waiting, self.waiting))
 
     def beat(self) -> None:

@@ -64,7 +64,7 @@ class Fleet:
             self._ask()
 
     def require(self, users: int) -> None:
-        """Request as many connections as ``users`` need who wait."""
+        """Request as many connections as the waiting ``users`` need."""
         for _ in range(users - self._coming):
             self._ask()
 
@@ -80,7 +80,7 @@ class Fleet:
         self._reckon()
 
     def taken(self, idle: int) -> None:
-        """Note that a connection has got a user, and that so many are idle now."""
+        """Note that a connection has got a user, and how many are idle now."""
         self._least_idle = min(self._least_idle, idle)
 
     def discard(self, member: Hashable) -> None:

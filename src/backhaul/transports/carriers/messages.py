@@ -144,7 +144,7 @@ class LentConnection(SilentConnection):
         self._owner = owner
 
     def returned(self, channel: LentChannel, rest: bytes) -> None:
-        """Be idle again, unless the next user has come already, who begins with ``rest``."""
+        """Be idle again, unless the next user has arrived already, whose bytes begin with ``rest``."""
         del channel
         self._rest()
         self._owner.carrier_free(self)

@@ -62,7 +62,7 @@ class Resumer:
         self._greeted: Deadlines[Attempt] = Deadlines(relay.patience.resume, Attempt.late)
 
     def disconnected(self) -> None:
-        """Dial no more until there is another control channel; connections that are open already may succeed."""
+        """Stop dialling until there is another control channel; connections that are open already may succeed."""
         for link, attempt in list(self._attempts.items()):
             if attempt not in self._greeted:
                 del self._attempts[link]
@@ -70,7 +70,7 @@ class Resumer:
     def connected(self) -> None:
         """Dial for silent sessions at once, because there is a control channel again.
 
-        What was in vain on the one before does not count: on a line that breaks more often than the pauses last, no
+        Failures on the former one do not count: on a line that breaks more often than the pauses last, no
         session would get another connection.
         """
         self._vain.clear()
@@ -97,7 +97,7 @@ class Resumer:
             self._doubt()
 
     def forget(self, link: Link) -> None:
-        """Find no connection for a session, which has ended."""
+        """Stop searching for a connection for a session, which has ended."""
         self._vain.pop(link, None)
         if attempt := self._attempts.pop(link, None):
             self._greeted.discard(attempt)
@@ -128,7 +128,7 @@ class Resumer:
             self.lost(link)
 
     def succeeded(self, attempt: "Attempt") -> None:
-        """Report a session that goes on."""
+        """Report a resumed session."""
         self.over(attempt)
         if not attempt.link.closed:
             self._vain_of(attempt.link).succeeded(attempt.link, self._loop.time())
@@ -145,7 +145,7 @@ class Resumer:
 
 
 class _Vain:
-    """The attempts of a session that were in vain."""
+    """The failed attempts of a session."""
 
     __slots__ = ("_count", "_moved", "_pauses", "_since")
 
@@ -182,7 +182,7 @@ class Attempt:
 
     @property
     def needed(self) -> bool:
-        """True unless the session must not go on, or its connection was silent and has come back to life."""
+        """True unless the session must not resume, or its silent connection works again."""
         if self.link.closed or not self.link.kept:
             return False
         return self.link.parked or self._cause is not Cause.SILENT or self.link.acknowledged == self._acknowledged

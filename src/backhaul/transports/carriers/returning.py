@@ -92,7 +92,7 @@ class Returning:
         if not isinstance(link, ResumableLink) or not link.kept:
             self._say_gone()
         elif greeting.epoch <= link.epoch:
-            self.abort()  # a later one has come first
+            self.abort()  # a later one has arrived first
         else:
             link.epoch = greeting.epoch
             if not link.parked:

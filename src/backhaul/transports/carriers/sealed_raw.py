@@ -1,6 +1,6 @@
 """Tunnel connections of transport tcp between two ends with session keys.
 
-The announcement of the target is a sealed record. What follows are blocks in clear (``ClearIdle``), or sealed records
+The announcement of the target is a sealed record. After it come blocks in clear (``ClearIdle``), or sealed records
 (``RecordIdle``), as both ends have agreed in their handshake. A connection serves one user after the other.
 
 Importing this module loads ``cryptography``, which takes 10 MB.

@@ -1,6 +1,6 @@
 """Tunnel connections of ws and wss between two ends with session keys.
 
-The announcement of the target is a sealed record in a binary message. What follows are messages in clear
+The announcement of the target is a sealed record in a binary message. After it come messages in clear
 (``SealedWsIdle``), or records (``WsRecordIdle``), as both ends have agreed in their handshake.
 
 Importing this module loads ``cryptography``, which takes 10 MB.

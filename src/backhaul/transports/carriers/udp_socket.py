@@ -21,7 +21,7 @@ from .udp_tunnel import Tunnel, TunnelOwner
 
 
 class _Nobody:
-    """Takes what no client has sent."""
+    """Takes datagrams that no client has sent."""
 
     sizes = frozenset[int]()
 

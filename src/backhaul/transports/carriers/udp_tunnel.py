@@ -87,7 +87,7 @@ class Tunnel:
             self._confirmed = True
 
     def excuse(self) -> None:
-        """Wait anew for a sign of life, because the client could give none without a control channel."""
+        """Wait again for a sign of life, because the client could give none without a control channel."""
         if self._unanswered < math.inf:
             self._unanswered = 0.0
 

@@ -151,7 +151,7 @@ class WsIdleConnection(LentConnection):
             self._addressed(codec, self._single(codec), target, datagrams=datagrams)
 
     def _addressed(self, codec: Codec, make: MakeChannel, target: str, *, datagrams: bool) -> None:
-        """Leave what follows to the arrival, which is passed on when all bytes of this read have been parsed."""
+        """Leave later bytes to the arrival, which is passed on when all bytes of this read have been parsed."""
         self._arrival = MessageArrival(self._relay, codec, make, target, self._unsent, datagrams=datagrams)
 
     def _on_control(self, opcode: int, payload: bytes) -> None:

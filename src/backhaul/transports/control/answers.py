@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class LifeSign:
-    """A question whether a peer is alive; all who ask meanwhile get the same answer."""
+    """A question whether a peer is alive; all callers who ask meanwhile get the same answer."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -25,7 +25,7 @@ class LifeSign:
             self._timer = self._loop.call_later(within, self.answer, False)
 
     def answer(self, alive: bool) -> None:  # noqa: FBT001 - the answer itself
-        """Tell all who have asked, in the next turn of the event loop."""
+        """Tell all callers who have asked, in the next turn of the event loop."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -59,7 +59,7 @@ class AnswerWatch:
             self.stop()
 
     def stop(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

@@ -30,7 +30,7 @@ Item_co = TypeVar("Item_co", covariant=True)
 
 
 class ControlDecoder(Protocol[Item_co]):
-    """Decodes what a control channel carries: signals, or messages."""
+    """Decodes the bytes of a control channel into signals or messages."""
 
     def feed(self, data: bytes) -> Sequence[Item_co]:
         """Return the items in ``data``. Raises TransportError if it is invalid."""
@@ -86,7 +86,7 @@ class ControlChannel(Generic[Item]):
         return not active
 
     def close(self) -> None:
-        """Send the bytes that are still unsent, if the kernel takes them, and close; the rest is lost in silence."""
+        """Send the bytes that are still unsent, if the kernel takes them, and close; the rest is lost silently."""
         if self.closed:
             return
         if self._unsent:

@@ -14,7 +14,7 @@ _MAX_MESSAGE = 1 << 12  # bytes of a WebSocket message: more than any record of 
 
 
 class Codec(Protocol):
-    """Seals messages, and reads those of the peer. What is encoded must be sent, in this order."""
+    """Seals messages, and reads those of the peer. Encoded messages must be sent, in this order."""
 
     def encode(self, signal: Signal, body: bytes = b"") -> bytes:
         """Return the bytes of a message; one without a body is padded."""

@@ -153,7 +153,7 @@ class SealingDoor(ABC):
 
     @property
     def private(self) -> bool:
-        """True if nobody on the line can read the bytes of users."""
+        """True if an eavesdropper can't read the bytes of users."""
         return bool(self._settings.tls or (self._line.keys and self._line.keys.payload))
 
     @property

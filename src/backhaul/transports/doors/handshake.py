@@ -27,7 +27,7 @@ from .door import RefusedError
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a client sees of the server's TLS."""
+    """The server's TLS, as a client sees it."""
 
     certificate: bytes = b""
     """The SHA-256 of the server's certificate; empty without TLS."""
@@ -50,7 +50,7 @@ class Handshake:
         """The first message, to be sent."""
 
     def finish(self, message: bytes) -> "Agreement":
-        """Return what both ends agree on. Raises HandshakeError, or RefusedError with the server's reason."""
+        """Return the terms that both ends agree on. Raises HandshakeError, or RefusedError with the server's reason."""
         payload, keys = self._initiator.finish(message)
         try:
             hello = decode(ServerHello, payload)
@@ -72,7 +72,7 @@ class Agreement:
         self.terms = Terms(_server(hello), session, admissions)
         self._http = http
         self.warning = loggable(hello.warning)
-        """A line about something to mend; otherwise empty."""
+        """A line about a fault to correct; otherwise empty."""
 
     def line(
         self,

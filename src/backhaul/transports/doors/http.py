@@ -136,9 +136,9 @@ class HttpDoor(SealingDoor):
     def _admit(self, asked: upgrade.Asked, admission: bytes, sock: socket.socket) -> bytes:
         """Return the request for a tunnel connection, whose TLS is all that protects its users.
 
-        With another certificate than that of the control channel, which the server has recognised, somebody may end TLS
-        in between. Raises TransportError then, and gives up the control channel: a renewed certificate is recognised by
-        the next handshake.
+        If the certificate differs from that of the control channel, which the server has recognised, an attacker may
+        end TLS in between. Raises TransportError then, and gives up the control channel: the next handshake recognises
+        a renewed certificate.
         """
         if self._certificate and _certificate_of(sock) != self._certificate:
             self._hang_up()

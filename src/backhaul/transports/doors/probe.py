@@ -14,7 +14,7 @@ from .handshake import Seen, client_hello, first_message, initiator, loggable
 
 
 class Probe:
-    """One question: its message, and what the answer holds."""
+    """One probe: its message, and the content of the answer."""
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ _REMEDY: Final = "if that is your CDN or proxy, set tls_verify = true on the cli
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuardSettings:
-    """What a server tells clients, and wants of them."""
+    """The settings of a server that clients learn, and its requirements for them."""
 
     transport: Transport
     mux_version: int
@@ -58,11 +58,11 @@ class Greeting:
     refusal: str
     """The reason why the client is refused; empty if it is not. There is no session then."""
     probe: bool
-    """True if the client only asks; there is no session either."""
+    """True for a probe; there is no session either."""
     delay: float
     """Seconds before the answer to a probe."""
     warning: str
-    """A line for both logs; empty if there is nothing to mend."""
+    """A line for both logs; empty if there is no fault to correct."""
     features: frozenset[Feature]
     keys: SessionKeys
     instance: bytes
@@ -233,7 +233,7 @@ class Guard:
         return f"{_TERMINATED}; {_REMEDY}" if required and self._is_terminated(hello) else ""
 
     def _is_terminated(self, hello: ClientHello) -> bool:
-        """Return whether TLS does not reach from end to end, and nobody vouches for the end that the client sees."""
+        """Return whether TLS ends on the way, at a place for which neither an authority nor the client vouches."""
         return not hello.verified and not self._has_same_tls(hello)
 
     def _has_same_tls(self, hello: ClientHello) -> bool:

@@ -22,7 +22,7 @@ class Reception:
         return ClientGate(self, client)
 
     def succeed(self, before: "Reception") -> None:
-        """Take over what outlives the reception before, of any transport: nothing, unless overridden."""
+        """Take over the objects that outlive the former reception, of any transport: nothing, unless overridden."""
 
     def listen(self) -> None:
         """Listen; raises OSError."""
@@ -100,5 +100,5 @@ class ClientGate:
         self._reception.rehandshake(sock, data)
 
     def stop_listening(self) -> None:
-        """Report nothing any more, and close the client's control channel."""
+        """Stop reporting, and close the client's control channel."""
         self._reception.leave(self._client)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 NO_CLIENT: Final = "it belongs to no client that is connected"
 """The reason for refusing a tunnel connection that proves nothing; its control channel may have been replaced."""
 
-# A handshake that was recorded reaches this state only if it is older than those that the guard remembers. Whoever has
-# many of them displaces those of his own network and client: behind a proxy all clients have the same network.
+# A recorded handshake reaches this state only if it is older than those that the guard remembers. An attacker with many
+# of them displaces those of the same network and client: behind a proxy all clients have the same network.
 _MIN_UNCONFIRMED = 64
 _UNCONFIRMED_OF_CLIENT = 32  # in one network; each costs a curve operation
 
@@ -140,7 +140,7 @@ class Sessions:
             self._events.mismatched(peer.name, reason)
 
     def crowded(self, network: str, name: str) -> bool:
-        """Return whether a client gets no answers to handshakes from a network, for it leaves too many unconfirmed."""
+        """Return whether a client in a network gets no answers to handshakes, having left too many unconfirmed."""
         source = _source(network, name)
         return self._sources.size(source) >= _UNCONFIRMED_OF_CLIENT or self._lapsed.pause(source) > 0
 

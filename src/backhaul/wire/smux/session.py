@@ -77,10 +77,10 @@ class Handler(Protocol[S]):
         """True if the peer acknowledges the bytes of the session, to resume it on another connection."""
 
     def on_ack(self, count: int) -> None:
-        """Learn that the peer has received so many bytes, modulo 2^32."""
+        """Learn how many bytes the peer has received, modulo 2^32."""
 
     def on_ask(self) -> None:
-        """Learn that the peer waits for such a number."""
+        """Learn that the peer asks for an ACK."""
 
     def on_bye(self) -> None:
         """Learn that the peer has ended the session; close it."""
@@ -132,7 +132,7 @@ class Session(Generic[S]):
         self.control = bytearray()
         """Frames to be sent before payload that is not framed yet; see ``take_control``."""
         self.late = bytearray()
-        """Frames that nobody waits for: they leave with the next others, or when the caller wants; see there."""
+        """Frames that are not urgent: they leave with the next others, or when the caller wants; see there."""
         self.received = 0
         """The number of bytes that were fed, without those that the peer does not count, or sends again."""
         self.streams: dict[int, Stream[S]] = {}
@@ -217,7 +217,7 @@ class Session(Generic[S]):
         return len(self._cut)
 
     def change_transport(self) -> None:
-        """Go on with another transport, on which the peer begins with those bytes, and has not been silent yet."""
+        """Continue on another transport, on which the peer begins with those bytes; count its silence from now on."""
         self.received -= len(self._cut)
         self._cut.clear()
         self._keepalive.restart(self._handler.now())

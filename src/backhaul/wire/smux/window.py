@@ -55,7 +55,7 @@ class SendWindow:
         return max(0, signed32(self._window) - in_flight) if in_flight >= 0 else 0
 
     def stretch(self) -> int:
-        """Return as much of ``space`` as there is up to the next half of a window since the last UPD.
+        """Return the part of ``space`` up to the next half of a window since the last UPD.
 
         The Go library reports at the first end of a frame beyond that. With frames that end right there it reports
         twice in a window, so this end always has all of the window; with others once, so this end has half of it
@@ -119,7 +119,7 @@ class _Limit:
         self.reached = now  # when all bytes up to it had been taken, and no further ones had arrived
 
     def throttled(self, now: float) -> bool:
-        """Return whether the peer, whose next bytes arrive ``now``, lost time here for want of a larger window."""
+        """Return whether the peer, whose next bytes arrive ``now``, lost time here for lack of a larger window."""
         idle, elapsed = now - self.reached, now - self.announced
         return self.reached > self.announced and elapsed < _QUICK and idle > _LOSS * elapsed
 

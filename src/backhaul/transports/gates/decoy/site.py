@@ -13,7 +13,7 @@ class Site(Protocol):
         """Answer a request that nginx would hand to a location; return whether the connection stays open."""
 
     def close(self) -> None:
-        """Release what the site holds."""
+        """Release the resources of the site."""
 
 
 class EmptySite:
