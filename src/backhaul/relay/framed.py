@@ -13,8 +13,8 @@ from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import at_eof
 from backhaul.wire.smux import SmuxError
 
+from . import half_close as rule
 from .channel import FRAMES_AT, Channel, payloads
-from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
 from .outcome import ORDERLY, Done, Ending, Outcome, Progress
 from .traffic import Traffic
 
@@ -26,7 +26,7 @@ log = logging.getLogger("backhaul.tunnel")
 _SMALL_PIECE = 4096  # bytes below which joining pieces is cheaper than a vector of them
 _MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
 # The tables for a channel to v0.7.2, by the side of the socket, for the first direction: the second ends everything.
-_WITHOUT: Final = (FAR_DOES_NOT, NEAR_DOES_NOT)
+_WITHOUT: Final = (rule.FAR_DOES_NOT, rule.NEAR_DOES_NOT)
 
 
 class FramedRelay:
@@ -72,8 +72,8 @@ class FramedRelay:
         self.closed = False
         self._sock = sock
         self.done = done
-        self._side, self._other = (Side.USER, Side.TARGET) if towards_user else (Side.TARGET, Side.USER)
-        self._state = OPEN
+        self._side, self._other = (rule.USER, rule.TARGET) if towards_user else (rule.TARGET, rule.USER)
+        self._state = rule.OPEN
         self._from_sock, self._to_sock = traffic if towards_user else (traffic.sent, traffic.received)
         self._bulk = False
         self._pieces: list[memoryview] = []
@@ -92,7 +92,7 @@ class FramedRelay:
 
     def progress(self) -> Progress:
         """Return the progress of the user."""
-        return Progress(*self._both_ways(), PHASES[self._state.ended], self.channel.stream)
+        return Progress(*self._both_ways(), rule.PHASES[self._state.ended], self.channel.stream)
 
     def start(self, kept: bytes = b"", *, ended: bool = False, sent_before: int = 0) -> None:
         """Begin; ``kept`` holds bytes that arrived on the channel before and are not consumed yet.
@@ -172,7 +172,7 @@ class FramedRelay:
     def on_fin(self) -> None:
         """Act on the end of the channel, after the payload that still waits for the socket."""
         if self._pieces or self._backlog:
-            self._state, _ = BOTH_UNDERSTAND[self._state, self._other, Event.ENDED]
+            self._state, _ = rule.BOTH_UNDERSTAND[self._state, self._other, rule.ENDED]
         else:
             self._channel_over()
 
@@ -186,7 +186,7 @@ class FramedRelay:
 
     def on_reset(self) -> None:
         """End because the socket at the other end was reset."""
-        self.end(Ending.RESET_BY_TARGET if self._side is Side.USER else Ending.RESET_BY_USER, tell=False)
+        self.end(Ending.RESET_BY_TARGET if self._side is rule.USER else Ending.RESET_BY_USER, tell=False)
 
     def deliver(self) -> None:
         """Write the pieces in the shared buffer; keep a copy of those that the socket does not take."""
@@ -213,7 +213,7 @@ class FramedRelay:
 
     def close(self, *, reset: bool = False) -> None:
         """Close the socket and finish the channel in order, or with a reset because the program stops."""
-        self.end(Ending.SHUTDOWN if reset else ENDING[self._state.ended])
+        self.end(Ending.SHUTDOWN if reset else rule.ENDING[self._state.ended])
 
     def silent_for(self, seconds: float) -> None:
         """Reset both sides after a long silence; tell the channel of a held-back end after a short one."""
@@ -224,11 +224,11 @@ class FramedRelay:
             self._tell_held()
 
     def _lost(self) -> None:
-        self.end(ENDING[self._state.ended] if self._other in self._state.ended else Ending.LOST)
+        self.end(rule.ENDING[self._state.ended] if self._other in self._state.ended else Ending.LOST)
 
     def sock_reset(self) -> None:
         """End because the socket was reset."""
-        self.end(Ending.RESET_BY_USER if self._side is Side.USER else Ending.RESET_BY_TARGET)
+        self.end(Ending.RESET_BY_USER if self._side is rule.USER else Ending.RESET_BY_TARGET)
 
     def end(self, ending: Ending, *, tell: bool = True) -> None:
         """Close both sides; ``tell`` the peer of a reset. Later calls do nothing."""
@@ -245,7 +245,7 @@ class FramedRelay:
 
     def _both_ways(self) -> tuple[int, int]:
         """Return the bytes from the user, and those to the user."""
-        return (self.taken, self.given) if self._side is Side.USER else (self.given, self.taken)
+        return (self.taken, self.given) if self._side is rule.USER else (self.given, self.taken)
 
     def _read(self, limit: int) -> None:
         """Read up to ``limit`` bytes of the socket after holes for their headers, and send them."""
@@ -279,15 +279,15 @@ class FramedRelay:
 
     def _socket_over(self, *, told: bool = False) -> None:
         """Act on the end of the socket; ``told`` is true if the channel has sent it with the last bytes."""
-        table = BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
-        self._state, action = table[self._state, self._side, Event.OVER]
-        if action is Action.CLOSE:
+        table = rule.BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
+        self._state, action = table[self._state, self._side, rule.OVER]
+        if action is rule.CLOSE:
             self.close()
             return
         self._relay.poller.on_reset(self._sock, self.sock_reset)
-        if action is Action.NOTHING:
+        if action is rule.NOTHING:
             return
-        if action is Action.HOLD:
+        if action is rule.HOLD:
             self._hold_back()
         elif not told:
             self.channel.finish()
@@ -301,19 +301,19 @@ class FramedRelay:
             self._tell_held()
 
     def _tell_held(self) -> None:
-        self._state, action = BOTH_UNDERSTAND[self._state, self._side, Event.SILENT]
-        if action is Action.TELL:
+        self._state, action = rule.BOTH_UNDERSTAND[self._state, self._side, rule.SILENT]
+        if action is rule.TELL:
             self.channel.finish()
 
     def _channel_over(self) -> None:
         """Act on the end of the channel, all of whose payload the socket has taken."""
         if self.closed:
             return
-        table = BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
-        self._state, action = table[self._state, self._other, Event.OVER]
-        if action is Action.CLOSE:
+        table = rule.BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
+        self._state, action = table[self._state, self._other, rule.OVER]
+        if action is rule.CLOSE:
             self.close()
-        if action is not Action.TELL:
+        if action is not rule.TELL:
             return
         try:
             self._sock.shutdown(socket.SHUT_WR)

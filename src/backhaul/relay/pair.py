@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backhaul.net.poller import FAULT, release
 
+from . import half_close as rule
 from .direction import Direction
-from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
 from .outcome import ORDERLY, Done, Ending, Outcome, Progress
 from .traffic import Traffic
 
@@ -39,13 +39,13 @@ class Pair:
         self.relay = relay
         self.done = done
         self.closed = False
-        self.to_far = Direction(self, Side.USER, near.sock, far.sock, traffic.received, hasty=not near.half_close)
-        self.to_near = Direction(self, Side.TARGET, far.sock, near.sock, traffic.sent, hasty=not far.half_close)
+        self.to_far = Direction(self, rule.USER, near.sock, far.sock, traffic.received, hasty=not near.half_close)
+        self.to_near = Direction(self, rule.TARGET, far.sock, near.sock, traffic.sent, hasty=not far.half_close)
         self.latest = self.to_far  # the direction in which bytes moved last
-        self.state = OPEN
-        self._table = NEAR_DOES_NOT
+        self.state = rule.OPEN
+        self._table = rule.NEAR_DOES_NOT
         if near.half_close:
-            self._table = BOTH_UNDERSTAND if far.half_close else FAR_DOES_NOT
+            self._table = rule.BOTH_UNDERSTAND if far.half_close else rule.FAR_DOES_NOT
         self._hold = 0.0  # seconds of silence for which the end of the user is held back
 
     @property
@@ -55,7 +55,7 @@ class Pair:
 
     def progress(self) -> Progress:
         """Return the progress of the user."""
-        return Progress(self.to_far.moved, self.to_near.moved, PHASES[self.state.ended], "")
+        return Progress(self.to_far.moved, self.to_near.moved, rule.PHASES[self.state.ended], "")
 
     def start(self, preface: bytes) -> None:
         """Begin both directions; ``preface`` goes to the far end first."""
@@ -67,12 +67,12 @@ class Pair:
         """Pass on the end of a direction, hold it back, or close both sockets."""
         if self.closed:
             return
-        event = Event.ENDED if direction.stalled else Event.OVER
+        event = rule.ENDED if direction.stalled else rule.OVER
         self.state, action = self._table[self.state, direction.side, event]
-        if action is Action.CLOSE:
+        if action is rule.CLOSE:
             self.close()
-        elif action is not Action.NOTHING:
-            self._pass_on(direction) if action is Action.TELL else self._hold_back(direction)
+        elif action is not rule.NOTHING:
+            self._pass_on(direction) if action is rule.TELL else self._hold_back(direction)
             if not self.closed:
                 self.relay.watch(self)
 
@@ -82,7 +82,7 @@ class Pair:
         It may not if the end would be a close while the other direction goes on. A close with unread bytes is a reset,
         and the kernel drops the bytes that it has not sent.
         """
-        return self._table is BOTH_UNDERSTAND or bool(self.state.over)
+        return self._table is rule.BOTH_UNDERSTAND or bool(self.state.over)
 
     def silent_for(self, seconds: float) -> None:
         """Reset both ends after a long silence; pass on a held-back end after a short one."""
@@ -106,7 +106,7 @@ class Pair:
 
     def close(self, *, reset: bool = False) -> None:
         """Close both sockets in order, or with a reset because the program stops."""
-        self.end(Ending.SHUTDOWN if reset else ENDING[self.state.ended])
+        self.end(Ending.SHUTDOWN if reset else rule.ENDING[self.state.ended])
 
     def end(self, ending: Ending) -> None:
         """Close both sockets and report the outcome; later calls do nothing."""
@@ -114,8 +114,8 @@ class Pair:
             return
         self.closed = True
         reset = ending not in ORDERLY
-        release(self.relay.poller, self.to_far.source, reset=reset, drained=Side.USER in self.state.ended)
-        release(self.relay.poller, self.to_near.source, reset=reset, drained=Side.TARGET in self.state.ended)
+        release(self.relay.poller, self.to_far.source, reset=reset, drained=rule.USER in self.state.ended)
+        release(self.relay.poller, self.to_near.source, reset=reset, drained=rule.TARGET in self.state.ended)
         self.to_far.release()
         self.to_near.release()
         outcome = Outcome(self.to_far.moved, self.to_near.moved, ending)
@@ -129,8 +129,8 @@ class Pair:
             self._tell_held()
 
     def _tell_held(self) -> None:
-        self.state, action = self._table[self.state, Side.USER, Event.SILENT]
-        if action is Action.TELL:
+        self.state, action = self._table[self.state, rule.USER, rule.SILENT]
+        if action is rule.TELL:
             self._pass_on(self.to_far)
 
     def _pass_on(self, direction: Direction) -> None:

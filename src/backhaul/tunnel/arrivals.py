@@ -17,7 +17,7 @@ from backhaul.net.sockets import SocketOptions
 from backhaul.relay.outcome import FAILED, Done, Outcome, Progress, next_number
 from backhaul.state import UserState
 from backhaul.transports.base import Arrival
-from backhaul.wire.allowed import AllowList, Verdict
+from backhaul.wire.allowed import ALLOWED, REFUSED, AllowList, Verdict
 from backhaul.wire.targets import BadTargetError, Target, parse_target
 
 from .outcomes import describe
@@ -81,12 +81,12 @@ class Arrivals:
             arrival.refuse(reset=False)
             return
         verdict = self._allowed.judge(target.host, target.port)
-        if verdict is Verdict.REFUSED:
+        if verdict is REFUSED:
             self._forbid(arrival)
         elif len(self._datagrams if arrival.datagrams else self._streams) >= self._most:
             self._overloaded(arrival)
         else:
-            self._dial(arrival, target, anywhere if verdict is Verdict.ALLOWED else self._permit(verdict, target))
+            self._dial(arrival, target, anywhere if verdict is ALLOWED else self._permit(verdict, target))
 
     def reach(self, text: str, done: Dialled) -> None:
         """Connect to a target without a user, and call ``done`` once, as a dialer does."""
@@ -96,7 +96,7 @@ class Arrivals:
             done(OSError(errno.EINVAL, str(error)))
             return
         verdict = self._allowed.judge(target.host, target.port)
-        if verdict is Verdict.REFUSED:
+        if verdict is REFUSED:
             done(OSError(errno.EACCES, "the client does not allow this target"))
         elif len(self._streams) >= self._most:
             done(OSError(errno.EAGAIN, "too many targets are being dialled"))
@@ -105,7 +105,7 @@ class Arrivals:
 
     def _permit(self, verdict: Verdict, target: Target) -> Permit:
         """Return the judgement of the addresses of a target that is not refused."""
-        if verdict is Verdict.ALLOWED:
+        if verdict is ALLOWED:
             return anywhere
         return lambda address: self._allowed.allows_address(address, target.port)
 

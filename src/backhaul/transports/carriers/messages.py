@@ -5,7 +5,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError
 from backhaul.relay.codec import Codec, LentCodec
@@ -181,6 +181,11 @@ class _Sending(Enum):
     RESET = auto()
 
 
+_OPEN: Final = _Sending.OPEN  # globals, because in Python 3.11 a member of an enum takes seven times as long
+_ENDED: Final = _Sending.ENDED
+_RESET: Final = _Sending.RESET
+
+
 class MessageArrival:
     """A user, or a user's datagrams, on a tunnel connection of its own.
 
@@ -208,7 +213,7 @@ class MessageArrival:
         self._relay = relay
         self._make = make
         self._kept = bytearray()  # bytes of the user that have arrived
-        self._sending = _Sending.OPEN
+        self._sending = _OPEN
         self._unsent = unsent
         self.datagrams = datagrams
         self.target = target
@@ -216,20 +221,20 @@ class MessageArrival:
 
     def on_payload(self, piece: memoryview) -> None:
         """Keep the user's bytes. Raises TransportError after the end of the direction."""
-        if self._sending is not _Sending.OPEN:
+        if self._sending is not _OPEN:
             raise TransportError("data after the end of a direction")
         self._kept += piece
 
     def on_end(self, taken: int) -> None:
         """Note the end of the user's direction. Raises TransportError at a second one."""
         del taken
-        if self._sending is not _Sending.OPEN:
+        if self._sending is not _OPEN:
             raise TransportError("a second end of a direction")
-        self._sending = _Sending.ENDED
+        self._sending = _ENDED
 
     def on_reset(self) -> None:
         """Note the user's reset."""
-        self._sending = _Sending.RESET
+        self._sending = _RESET
 
     def on_reset_after_end(self) -> None:
         """Note the user's reset."""
@@ -255,10 +260,10 @@ class MessageArrival:
             self._join_flow(channel, sock, traffic, done)
             return
         joined = self._joint(self._relay, channel, sock, traffic, done, towards_user=False)
-        ended = self._sending is _Sending.ENDED
+        ended = self._sending is _ENDED
         channel.start(joined, unread=len(self._kept), ended=ended)
         joined.start(bytes(self._kept), ended=ended)
-        if self._sending is _Sending.RESET:
+        if self._sending is _RESET:
             joined.on_reset()
 
     def refuse(self, *, reset: bool) -> None:
@@ -273,5 +278,5 @@ class MessageArrival:
         connect_flow(self._relay.poller, flow, sock)
         channel.start(consumer, unread=len(self._kept))
         consumer.start(flow.from_near, flow.close, bytes(self._kept))
-        if self._sending is not _Sending.OPEN:
+        if self._sending is not _OPEN:
             flow.close()
