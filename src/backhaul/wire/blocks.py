@@ -123,9 +123,14 @@ class BlockReader(ABC):
                 at = self._gather(data, at)
             else:
                 header: int = _HEADER.unpack_from(data, at)[0]
+                length = header & MAX_PAYLOAD
                 if header <= _MOST_LEFT:
-                    self.left = self.announced = header
+                    self.left = self.announced = length
                     at += HEADER_SIZE
+                elif length <= min(MAX_BODY, end - at - HEADER_SIZE):  # the usual case: the whole block is here
+                    body = at + HEADER_SIZE
+                    at = body + length
+                    self.on_block(header >> 24, bytes(data[body:at]))
                 else:
                     at = self._gather(data, at)
 
