@@ -132,8 +132,15 @@ class ResumableLink(RecordLink):
         return msgspec.structs.replace(super().state(), parked=self.parked, spooled=self.sender.spool.memory)
 
     def usable(self) -> bool:
-        """Return whether a stream should be opened; on a parked session its user has to wait."""
-        return not self.closed if self.parked else super().usable()
+        """Return whether a stream should be opened; on a parked session its user has to wait.
+
+        A session that waits for another connection when it loses one need not ask the kernel whether it has.
+        """
+        if self.parked:
+            return not self.closed
+        if self.kept and self._relay.resumption.timeout:
+            return not (self.closed or self.stall.detect())
+        return super().usable()
 
     def flush(self) -> None:
         """Send the pending control frames if the connection takes them, even when the spool is full.

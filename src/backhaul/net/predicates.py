@@ -9,7 +9,8 @@ from .poller import WOULD_BLOCK
 
 _ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", 0)
 _HAS_TCP_INFO = hasattr(socket, "TCP_INFO")
-_RETRANSMITS = 2  # offset of tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
+_STATE, _RETRANSMITS = 0, 2  # offsets of tcpi_state and tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
+_ESTABLISHED = 1  # TCP_ESTABLISHED of <linux/tcp_states.h>
 
 
 def has_input(sock: socket.socket) -> bool:
@@ -21,6 +22,19 @@ def has_input(sock: socket.socket) -> bool:
     except OSError:
         return True
     return True
+
+
+def is_established(sock: socket.socket) -> bool:
+    """Return whether neither the end nor an error waits to be read; whether bytes do is not asked; below TLS, if any.
+
+    This takes 0.7 us, a third of the time of a peek, which raises an exception when nothing waits.
+    """
+    if _HAS_TCP_INFO:
+        try:
+            return socket.socket.getsockopt(sock, socket.IPPROTO_TCP, socket.TCP_INFO, 1)[_STATE] == _ESTABLISHED
+        except OSError:  # a Unix socket
+            pass
+    return not at_eof_or_error(sock)
 
 
 def at_eof_or_error(sock: socket.socket) -> bool:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from backhaul.net.poller import WOULD_BLOCK, release
-from backhaul.net.predicates import has_input
+from backhaul.net.predicates import has_input, is_established
 from backhaul.net.sockets import expect_outages
 from backhaul.transports.connection import Connection
 
@@ -54,10 +54,13 @@ class SilentConnection(ABC):
         self._gone()
 
     def _alive(self) -> bool:
-        """Return whether the connection is silent, as it should be; otherwise its bytes or its end are handled."""
+        """Return whether the connection is silent, as it should be; otherwise its bytes or its end are handled.
+
+        Bytes on one that is reused may concern the user before, and are handled with those of the next.
+        """
         if self._sock.fileno() < 0:
             return False
-        if not has_input(self._sock):
+        if is_established(self._sock) if self.reused else not has_input(self._sock):
             return True
         self._readable()
         return False
