@@ -47,6 +47,20 @@ class Path:
         for end in self._ends:
             end.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
+    def mute(self) -> None:
+        """Drop every packet of the client; what the server sends still arrives."""
+        self._ends[0].setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
+
+    def unmute(self) -> None:
+        """Restore the line; the client's kernel sends again what was lost."""
+        self._ends[0].setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+
+    async def hang_up(self) -> None:
+        """End the connection for the client alone, and keep silent to the server."""
+        self.freeze()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        self._ends[0].close()
+
     async def forget(self) -> None:
         """End the connection for the server alone, and keep silent to the client: a NAT has lost its entry."""
         self.freeze()

@@ -174,10 +174,14 @@ class Link:
             self._relay.loop.call_soon(self.finish, why)
             return
         self.flush()
-        if self.sender.blocked:
-            self._ending = why
-        elif not len(self):
+        self._ending = "" if len(self) else why
+        if self._ending and self.settled:
             self.end(why)
+
+    @property
+    def settled(self) -> bool:
+        """True if the other end misses nothing, as far as is known, when the session ends now."""
+        return not self.sender.blocked
 
     def lost(self, why: str) -> None:
         """Act on the loss of the connection: the session ends with it."""

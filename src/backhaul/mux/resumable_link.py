@@ -208,6 +208,11 @@ class ResumableLink(RecordLink):
         release(self._relay.poller, self.conn)
         self._expiry = self._relay.loop.call_later(self._relay.resumption.timeout, self._expired)
 
+    @property
+    def settled(self) -> bool:
+        """True if the other end has acknowledged everything: bytes on a line are lost with the connection."""
+        return not (self.unacknowledged or self.session.late) and super().settled
+
     def keep_no_longer(self) -> None:
         """End a session without a connection, and any other one as soon as it loses its own."""
         self.kept = False
@@ -298,6 +303,8 @@ class ResumableLink(RecordLink):
         self._settle_acknowledgements()
         if self.sender.blocked:
             self.sender.go_on()
+        if self._ending and not self.closed:
+            self.finish(self._ending)
 
     def _choose_parser(self) -> None:
         """Parse bytes directly if that is possible."""

@@ -185,8 +185,11 @@ class MuxClient(PooledClient[Link]):
         """Do nothing: only the server, which opens streams, needs to know of free places."""
 
     def load_changed(self, link: Link) -> None:
-        """End a session whose control channel is gone with its last stream."""
-        if link not in self._carriers and not len(link) and not link.parked:
+        """End a session whose control channel is gone with its last stream, if the server does not.
+
+        A server with extensions does: it may be opening a stream at this moment.
+        """
+        if link not in self._carriers and not len(link) and not link.peer.supports(Feature.SURPLUS):
             link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
@@ -207,11 +210,8 @@ class MuxClient(PooledClient[Link]):
         link.start(connection.received)
 
     def _close_idle(self, carrier: Link) -> None:
-        if len(carrier):
-            return
-        if carrier.parked:
-            carrier.end(_GONE)
-        else:
+        """Close a session that can't be resumed; others have been left to the server, which opens streams."""
+        if not len(carrier) and not carrier.kept:
             carrier.finish(_GONE)
 
     def _release_idle(self, carrier: Link) -> None:

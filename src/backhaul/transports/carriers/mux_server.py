@@ -289,7 +289,7 @@ class MuxServer(GatedServer):
     def _retire_surplus(self) -> None:
         """Close unused sessions after a peak; only this end can, because it opens the streams."""
         for link in self._links.unused()[: self._surplus]:
-            link.end("no user has needed it for a while")
+            link.finish("no user has needed it for a while")
         self._retiring = None
         if self._surplus:
             self._retiring = self._relay.loop.call_later(self._relay.patience.unused, self._retire_surplus)
