@@ -1,10 +1,11 @@
 """The end of a session while the other end still uses it."""
 
+import contextlib
 import math
 
 import pytest
 from tests.support.mux import links_of
-from tests.support.net import echo, until
+from tests.support.net import echo, fill, until, until_reset
 from tests.support.torn import Torn
 from tests.support.tunnel import Net
 
@@ -51,3 +52,40 @@ async def test_the_last_bytes_of_a_session_that_the_server_ends(any_net: Net) ->
     await until(lambda: torn.client.tunnel.opened == 2)
     await session.cut()
     assert await target.receive_all() == b"the end"
+
+
+@every_mux
+@pytest.mark.parametrize("control", [False, True], ids=["session", "session and control channel"])
+async def test_users_do_not_wait_for_a_session_that_the_client_has_ended_without_a_line(
+    any_net: Net, *, control: bool
+) -> None:
+    any_net.patience = {"unacknowledged": 3600.0}
+    listener = any_net.listen()
+    torn = await Torn.start(any_net, pool=1, target=listener.port)
+    user = await any_net.dial(torn.port)
+    target = await listener.accept()
+    torn.client.relay.budget.limit = 0
+    torn.middlebox.paths[1].swallow()
+    if control:
+        torn.middlebox.most = 0
+        await torn.middlebox.paths[0].cut()
+        await until(lambda: not torn.client.session().connected)
+    with contextlib.suppress(ConnectionError):
+        await fill(target)
+    await until(lambda: not links_of(torn.client))
+    torn.middlebox.most = math.inf
+    await until_reset(user)
+
+
+@every_mux
+async def test_targets_do_not_wait_for_a_session_that_the_server_has_ended_without_a_line(any_net: Net) -> None:
+    any_net.patience = {"unacknowledged": 0.3, "look": 0.05}
+    listener = any_net.listen()
+    torn = await Torn.start(any_net, pool=1, target=listener.port)
+    user = await any_net.dial(torn.port)
+    target = await listener.accept()
+    (link,) = links_of(torn.server)
+    torn.middlebox.paths[1].swallow()
+    link.end("for this test")
+    await until_reset(user)
+    await until_reset(target)

@@ -21,6 +21,9 @@ class Session:
     def keep_no_longer(self) -> None:
         self.end("an end has stopped")
 
+    def on_bye(self) -> None:
+        self.end("the peer has ended it")
+
     def end(self, why: str) -> None:
         del why, self._links[self._key]
         self.kept = False
@@ -69,3 +72,29 @@ def test_a_peer_that_stops_leaves_the_sessions_of_all_its_transports(resumption:
     theirs.peer = Peer(name="another")
     resumption.leave_peer("another")
     assert (ours.kept, theirs.kept) == (True, False)
+
+
+class Way:
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+
+    def take_over(self, link: Session) -> None: ...
+
+    def tell_ended(self, identity: bytes) -> None:
+        self.told.append(identity)
+
+
+def test_a_server_that_is_connected_learns_of_the_end_of_its_sessions(resumption: Resumption) -> None:
+    here, there = Way(), Way()
+    resumption.ways = {b"here": here, b"there": there}
+    resumption.ended(b"here", b"a session")
+    resumption.ended(b"nowhere", b"another one")
+    assert (here.told, there.told) == ([b"a session"], [])
+
+
+def test_a_server_may_be_told_again_of_the_last_sessions(resumption: Resumption) -> None:
+    resumption.ended(b"elsewhere", b"not this one")
+    for number in range(257):
+        resumption.ended(b"here", b"%d" % number)
+    assert resumption.ended_at(b"here") == [b"%d" % number for number in range(1, 257)]
+    assert not resumption.ended_at(b"elsewhere")

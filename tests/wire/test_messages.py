@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backhaul.wire.messages import (
+    IDENTITY_SIZE,
     MAX_COUNT,
     MAX_REASON,
     Message,
@@ -13,6 +14,7 @@ from backhaul.wire.messages import (
     Refusal,
     encode_refusal,
     encode_request,
+    read_ended,
     read_message,
     read_refusal,
     read_request,
@@ -79,3 +81,13 @@ def test_a_request_tells_the_number_of_connections(count: int) -> None:
 def test_a_request_without_a_number_is_refused() -> None:
     with pytest.raises(MessageError):
         read_request(b"\0")
+
+
+def test_the_end_of_a_session_names_it_before_any_padding() -> None:
+    identity = bytes(range(IDENTITY_SIZE))
+    assert read_ended(identity) == read_ended(identity + b"padding") == identity
+
+
+def test_the_end_of_a_session_without_a_name_is_refused() -> None:
+    with pytest.raises(MessageError):
+        read_ended(bytes(IDENTITY_SIZE - 1))

@@ -7,5 +7,13 @@ def test_the_values_are_those_of_v072() -> None:
 
 
 def test_the_kinds_of_sealed_records_stay_what_they_are() -> None:
-    kinds = [("PROBE", 7), ("ANSWER", 8), ("REFUSED", 9), ("CHECK", 10), ("HEALTH", 11), ("MOVED", 12)]
+    kinds = [
+        ("PROBE", 7),
+        ("ANSWER", 8),
+        ("REFUSED", 9),
+        ("CHECK", 10),
+        ("HEALTH", 11),
+        ("MOVED", 12),
+        ("ENDED", 13),
+    ]
     assert [(signal.name, signal.value) for signal in Signal][7:] == kinds

@@ -10,8 +10,7 @@ from typing import Final, NamedTuple, Protocol
 from backhaul.security import kinds
 from backhaul.security.records import KIND_SIZE, TAG_SIZE, FirstRecord, Opener, Record, RecordError, Seals
 from backhaul.wire import websocket
-
-IDENTITY_SIZE: Final = 16
+from backhaul.wire.messages import IDENTITY_SIZE
 
 _GREETING: Final = Struct(f"!{IDENTITY_SIZE}sQQ")
 _ANSWER: Final = Struct("!QQ")

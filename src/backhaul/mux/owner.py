@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from backhaul.relay.fit import Fit
+    from backhaul.wire.peer import Peer
 
     from .link import Link
     from .sink import TunnelStream
@@ -27,6 +28,9 @@ class LinkOwner(Protocol):
 
     def link_lost(self, link: "Link", why: str) -> None:
         """Learn that the connection is closed, and that every stream on it is lost."""
+
+    def link_ended(self, peer: "Peer", identity: bytes) -> None:
+        """Learn that this end alone ends a session that could be resumed; ``peer`` may not notice."""
 
     def link_parked(self, link: "Link") -> None:
         """Learn that the session has lost its connection, and waits for another one."""

@@ -284,10 +284,12 @@ class ResumableLink(RecordLink):
         self.end("the peer has ended it")
 
     def end(self, why: str) -> None:
-        """End for good, and tell the other end if the connection accepts bytes now."""
-        if self.kept and not self.closed and self.sender.clear:
+        """End for good, and tell the other end, on the connection if that accepts bytes now."""
+        if self.kept and not self.closed:
             self.kept = False
-            self.sender.transmit_unnumbered(pack_frame(self.session.settings.version, BYE, 0))
+            if self.sender.clear:
+                self.sender.transmit_unnumbered(pack_frame(self.session.settings.version, BYE, 0))
+            self.owner.link_ended(self.peer, self.identity)
         super().end(why)
 
     def drained(self) -> None:

@@ -1,5 +1,6 @@
 """Limits and counters of the sessions that outlive their connections, one for each end of a process."""
 
+from collections import deque
 from typing import Any, Final, Protocol
 
 from backhaul.state import ResumptionState
@@ -14,6 +15,7 @@ DEFAULT_MEMORY: Final = 64 << 20
 _SHARE: Final = 4 << 20  # bytes that a session may keep
 _LARGEST: Final = 16 << 20  # bytes for one whose line holds so many
 _MOST_FINISHED: Final = 256  # sessions; those with streams are as many as users allow
+_MOST_ENDED: Final = 256  # sessions
 _LEAST: Final = 1 << 18  # bytes for each, however many there are
 
 
@@ -38,6 +40,9 @@ class Resumable(Protocol):
     def keep_no_longer(self) -> None:
         """End without a connection, and when it loses its own, because an end stops."""
 
+    def on_bye(self) -> None:
+        """End, and lose the streams, because the other end has."""
+
     def end(self, why: str) -> None:
         """End, and lose the streams."""
 
@@ -47,6 +52,9 @@ class Way(Protocol):
 
     def take_over(self, link: Any) -> None:  # noqa: ANN401 - a session, of a room above
         """Serve a session of another transport from now on."""
+
+    def tell_ended(self, identity: bytes) -> None:
+        """Tell the server that this end has ended a session."""
 
 
 class Resumption:
@@ -65,6 +73,7 @@ class Resumption:
         """The sessions that can be resumed."""
         self.ways: dict[bytes, Way] = {}
         """The transports of a client that are connected, by the instance of the server."""
+        self._ended: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_ENDED)
         self.frames = KeptFrames()
         """The memory in which their frames are built, and kept until they are acknowledged."""
         self.parked = 0
@@ -100,6 +109,19 @@ class Resumption:
     def at(self, instance: bytes) -> list[Any]:
         """Return the sessions with this process."""
         return [link for link in self.links.values() if link.peer.instance == instance]
+
+    def ended(self, instance: bytes, identity: bytes) -> None:
+        """Tell this process of a server that the client has ended a session, now and whenever it is connected again.
+
+        The present control channel may be as dead as the connection of the session.
+        """
+        self._ended.append((instance, identity))
+        if way := self.ways.get(instance):
+            way.tell_ended(identity)
+
+    def ended_at(self, instance: bytes) -> list[bytes]:
+        """Return the last sessions with this process of a server that the client has ended."""
+        return [identity for server, identity in self._ended if server == instance]
 
     def apply(self, timeout: float, memory: int) -> None:
         """Use other limits from now on."""

@@ -78,6 +78,9 @@ def unlike(peer: str, theirs: str, own: str) -> str:
 class GateEvents(ControlEvents, Protocol):
     """Events of a gate, for the carrier that gets its connections."""
 
+    def session_ended(self, identity: bytes) -> None:
+        """End a session with several users, as the client has."""
+
     def tunnel_opened(self, connection: Connection) -> None:
         """Take over a tunnel connection."""
 
@@ -110,6 +113,9 @@ class SharedGateEvents(Protocol):
 
     def mismatched(self, client: str, what: str) -> None:
         """Note a connection of another transport; ``what`` is a sentence with the remedy."""
+
+    def session_ended(self, session: ClientSession, identity: bytes) -> None:
+        """Note that a client has ended a session with several users, whose connection may be dead."""
 
     def tunnel_opened(self, connection: Connection) -> None:
         """Take over a tunnel connection."""
@@ -286,6 +292,9 @@ class Door(ClientControl, Protocol):
 
     def start(self, events: ClientControlEvents) -> None:
         """Report to ``events`` from now on; nothing else may be called before."""
+
+    def tell_ended(self, identity: bytes) -> None:
+        """Tell a server with extensions that this end has ended a session."""
 
     def dial(self, done: Opened, *, resumes: bool = False) -> None:
         """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before.

@@ -18,6 +18,9 @@ MAX_PADDING: Final = 64
 MAX_REASON: Final = 200
 """Characters of a reason."""
 
+IDENTITY_SIZE: Final = 16
+"""Bytes by which both ends know a session."""
+
 MAX_COUNT: Final = 0xFFFF
 """Connections that one message may ask for."""
 
@@ -61,6 +64,13 @@ def read_request(body: bytes) -> int:
         raise MessageError("a request for connections without their number")
     count: int = _COUNT.unpack_from(body)[0]
     return count
+
+
+def read_ended(body: bytes) -> bytes:
+    """Return the identity of the session that ENDED names, before its padding. Raises MessageError."""
+    if len(body) < IDENTITY_SIZE:
+        raise MessageError("the end of a session without its identity")
+    return body[:IDENTITY_SIZE]
 
 
 def encode_refusal(target: str, reason: str, padding: bytes) -> bytes:

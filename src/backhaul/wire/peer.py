@@ -28,7 +28,7 @@ class Feature(IntEnum):
     PINGS = 7
     """Keep idle tunnel connections alive by pings of the server."""
     SURPLUS = 8
-    """Request sessions when all are full, and close those that are no longer needed."""
+    """Request sessions when all are full, and close those that are not needed or have lost their control channel."""
     RESUME = 9
     """Acknowledge the bytes of a session, and resume it on another connection when one is lost."""
 

@@ -22,3 +22,4 @@ class Signal(IntEnum):
     CHECK = 10  # sealed, server to client: it shall check the health of a target; a Check follows
     HEALTH = 11  # sealed, client to server: the outcome of a check; a Health follows
     MOVED = 12  # sealed, from either end: it goes on without this control channel, and keeps its sessions
+    ENDED = 13  # sealed, client to server: it has ended a session; the session's identity follows

@@ -20,7 +20,7 @@ from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
-from backhaul.wire.peer import Feature
+from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError
 from backhaul.wire.strings import StringTooLongError
@@ -91,6 +91,8 @@ class MuxClient(PooledClient[Link]):
             self._resumer.connected()
         for link in [*resumption.of(self), *resumption.at(server.instance)]:
             self.take_over(link)
+        for identity in resumption.ended_at(server.instance):
+            self.tell_ended(identity)
         return address
 
     def disconnect(self) -> None:
@@ -163,6 +165,14 @@ class MuxClient(PooledClient[Link]):
         """Use a session again, which may be that of another control channel."""
         self._leaving.discard(link)
         self._carriers.add(link)
+
+    def tell_ended(self, identity: bytes) -> None:
+        """Tell the server that this end has ended a session."""
+        self._door.tell_ended(identity)
+
+    def link_ended(self, peer: Peer, identity: bytes) -> None:
+        """Tell the server on the control channel, because the session's own connection may bring nothing there."""
+        self._relay.resumption.ended(peer.instance, identity)
 
     def link_parked(self, link: Link) -> None:
         """Find another connection for a session, or let a transport do it that is connected."""

@@ -19,7 +19,7 @@ from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
-from backhaul.wire.peer import Feature
+from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError, StreamIdsExhausted
 from backhaul.wire.targets import UDP_PREFIX
@@ -150,6 +150,14 @@ class MuxServer(GatedServer):
             release(self._relay.poller, connection.sock)
             return
         Returning(self._relay, connection, self, self._returning, messages=self._messages).start()
+
+    def link_ended(self, peer: Peer, identity: bytes) -> None:
+        """Do nothing: the client learns of it when it resumes the session."""
+
+    def session_ended(self, identity: bytes) -> None:
+        """End a session that the client has ended, with its users."""
+        if link := self._relay.resumption.links.get((self.session.peer.name, identity)):
+            link.on_bye()
 
     def link_parked(self, link: Link) -> None:
         """Wait for the client, which dials as soon as it knows."""

@@ -253,7 +253,7 @@ class Attempt:
             return
         if not answer:
             self.abort()
-            link.end("the server does not have the session any more")
+            link.on_bye()
             self._resumer.over(self)
             return
         if self._cause is Cause.ROTATION:

@@ -75,6 +75,11 @@ class SealedLine:
         if not self._control.closed:
             self._control.send(self._codec.encode(Signal.HEALTH, encode_health(replace(health, padding=padding()))))
 
+    def tell_ended(self, identity: bytes) -> None:
+        """Tell the server that this end has ended a session."""
+        if not self._control.closed:
+            self._control.send(self._codec.encode(Signal.ENDED, identity + padding()))
+
     def probe(self) -> None:
         """Ask the server for a sign of life."""
         self.send(Signal.PROBE)

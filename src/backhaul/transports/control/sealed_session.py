@@ -11,7 +11,7 @@ from backhaul.net.poller import Poller
 from backhaul.security.session import Register, SessionKeys
 from backhaul.transports.connection import Connection
 from backhaul.wire.checks import Check, Health, encode_check, read_health
-from backhaul.wire.messages import MAX_COUNT, Message, Refusal, encode_request, read_refusal
+from backhaul.wire.messages import MAX_COUNT, Message, Refusal, encode_request, read_ended, read_refusal
 from backhaul.wire.signals import Signal
 
 from .answers import AnswerWatch, LifeSign
@@ -33,6 +33,9 @@ class SealedSessionOwner(Protocol):
 
     def health_reported(self, session: "SealedSession", health: Health) -> None:
         """Report the outcome of a health check."""
+
+    def session_ended(self, session: "SealedSession", identity: bytes) -> None:
+        """Report a session of the carrier that the client has ended."""
 
 
 class SealedSession:
@@ -163,6 +166,8 @@ class SealedSession:
             self._owner.target_refused(self, read_refusal(message.body))
         elif message.signal == Signal.HEALTH:
             self._owner.health_reported(self, read_health(message.body))
+        elif message.signal == Signal.ENDED:
+            self._owner.session_ended(self, read_ended(message.body))
         elif message.signal in {Signal.CLOSED, Signal.MOVED}:
             self.moves = message.signal == Signal.MOVED
             self._end(CLOSED_BY_CLIENT, goodbye=True)

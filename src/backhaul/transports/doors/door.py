@@ -141,6 +141,10 @@ class SealingDoor(ABC):
         """Tell the server the outcome of a health check."""
         self._line.report(health)
 
+    def tell_ended(self, identity: bytes) -> None:
+        """Tell a server with extensions that this end has ended a session."""
+        self._line.tell_ended(identity)
+
     @property
     def protected(self) -> bool:
         """True while the control channel is protected."""

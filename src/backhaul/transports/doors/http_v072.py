@@ -42,6 +42,9 @@ class WsLine:
     def report(self, health: Health) -> None:
         """Do nothing: v0.7.2 asks for no checks."""
 
+    def tell_ended(self, identity: bytes) -> None:
+        """Do nothing: no session with v0.7.2 outlives its connection."""
+
     def probe(self) -> None:
         """Ping the server."""
         self._control.send(PROBE)

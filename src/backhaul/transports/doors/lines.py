@@ -40,6 +40,9 @@ class Line(Protocol):
     def report(self, health: Health) -> None:
         """Tell a server with extensions the outcome of a health check."""
 
+    def tell_ended(self, identity: bytes) -> None:
+        """Tell a server with extensions that this end has ended a session."""
+
     def probe(self) -> None:
         """Ask the server for a sign of life, if it can be asked."""
 
@@ -70,6 +73,9 @@ class _NoLine:
         """Do nothing."""
 
     def report(self, health: Health) -> None:
+        """Do nothing."""
+
+    def tell_ended(self, identity: bytes) -> None:
         """Do nothing."""
 
     def probe(self) -> None:

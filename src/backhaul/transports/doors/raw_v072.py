@@ -81,6 +81,9 @@ class RawLine:
     def report(self, health: Health) -> None:
         """Do nothing: v0.7.2 asks for no checks."""
 
+    def tell_ended(self, identity: bytes) -> None:
+        """Do nothing: no session with v0.7.2 outlives its connection."""
+
     def probe(self) -> None:
         """Do nothing: v0.7.2 does not answer."""
 

@@ -68,6 +68,11 @@ class Reception:
         if events := self._clients.get(session.peer.name):
             events.health_reported(health)
 
+    def session_ended(self, session: ClientSession, identity: bytes) -> None:
+        """Tell the client's carrier."""
+        if events := self._clients.get(session.peer.name):
+            events.session_ended(identity)
+
     def mismatched(self, client: str, what: str) -> None:
         """Tell the client's carrier."""
         if events := self._clients.get(client):

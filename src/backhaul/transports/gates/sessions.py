@@ -183,6 +183,10 @@ class Sessions:
         """Report the outcome of a health check."""
         self._events.health_reported(session, health)
 
+    def session_ended(self, session: GateSession, identity: bytes) -> None:
+        """Report a session of the carrier that the client has ended."""
+        self._events.session_ended(session, identity)
+
     def dismiss(self, name: str) -> None:
         """Close the control channel of the client with this name, and those that are not confirmed."""
         for session in [one for one in self._unconfirmed if one.peer.name == name]:
