@@ -15,7 +15,7 @@ from backhaul.api.guards import PageGuard, SocketGuard
 from backhaul.api.messages import Loaded
 from backhaul.api.service import make_desk
 from backhaul.config.diff import Change, diff
-from backhaul.config.schema import Config, certificate_of, side_of
+from backhaul.config.schema import Config, certificates_of, side_of
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.traffic import TrafficBoard
@@ -156,7 +156,7 @@ class Process:
             metrics=config.metrics,
             sniffer=config.sniffer,
             sniffer_log=config.sniffer_log,
-            certificate=certificate_of(config),
+            certificates=certificates_of(config),
             history=str(state_file(self._file, "history")),
             open_page=functools.partial(self._listeners.page, page.host, page.port),
         )

@@ -19,7 +19,7 @@ COMMON = {"transport": "tcpmux", "side": "server"}
 
 
 def render(status: Status, usage: dict[int, int], *histograms: UserTimesState, form: Form = PROMETHEUS) -> bytes:
-    return b"".join(slices(form, Figures(status, usage, iter(histograms), certificate=1_800_000_000.0)))
+    return b"".join(slices(form, Figures(status, usage, iter(histograms), {"/etc/page.crt": 1_800_000_000.0})))
 
 
 def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -154,7 +154,8 @@ def test_times_are_histograms_by_port_and_client() -> None:
 
 
 def test_the_end_of_the_certificate_is_exported() -> None:
-    assert value(render(busy().read(), {}), "backhaul_certificate_expiry_timestamp_seconds") == 1_800_000_000
+    text = render(busy().read(), {})
+    assert value(text, "backhaul_certificate_expiry_timestamp_seconds", file="/etc/page.crt") == 1_800_000_000
 
 
 def test_both_forms_have_the_same_samples() -> None:

@@ -310,18 +310,21 @@ async def test_metrics_are_open_metrics_when_asked_for() -> None:
     assert response.body.endswith(b"# EOF\n")
 
 
-async def test_metrics_tell_the_end_of_the_certificate(tmp_path: Path) -> None:
+async def test_metrics_tell_the_end_of_each_certificate(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     write(make(["localhost"], 10, now), tmp_path, force=False)
-    site = make_site(replace(SETTINGS, certificate=str(tmp_path / CERTIFICATE)))
-    text = (await ask(site, "/metrics")).body.decode()
-    (end,) = re.findall(r"^backhaul_certificate_expiry_timestamp_seconds{.*} (.*)$", text, re.MULTILINE)
-    assert float(end) == pytest.approx(now.timestamp() + 10 * 86400, abs=1)
+    write(make(["localhost"], 20, now), tmp_path / "page", force=False)
+    files = (str(tmp_path / CERTIFICATE), str(tmp_path / "page" / CERTIFICATE))
+    text = (await ask(make_site(replace(SETTINGS, certificates=files)), "/metrics")).body.decode()
+    found = re.findall(r'^backhaul_certificate_expiry_timestamp_seconds{.*,file="(.*)"} (.*)$', text, re.MULTILINE)
+    assert [file for file, _ in found] == list(files)
+    days = [(float(end) - now.timestamp()) / 86400 for _, end in found]
+    assert days == pytest.approx([10, 20], abs=1e-3)
 
 
 @pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"])
 async def test_an_unusable_certificate_has_no_end(text: str, tmp_path: Path) -> None:
     file = tmp_path / "server.crt"
     file.write_text(text)
-    body = (await ask(make_site(replace(SETTINGS, certificate=str(file))), "/metrics")).body
+    body = (await ask(make_site(replace(SETTINGS, certificates=(str(file),))), "/metrics")).body
     assert b"backhaul_certificate" not in body

@@ -38,7 +38,7 @@ def exported() -> dict[str, set[str]]:
         groups=(GroupStatus("web", "least", (MemberState("berlin", 7, "ready"),)),),
         servers=(server_status("a.example:1"),),
     )
-    figures = Figures(status, {443: 1}, iter([times()]), certificate=1.0)
+    figures = Figures(status, {443: 1}, iter([times()]), {"server.crt": 1.0})
     text = b"".join(slices(PROMETHEUS, figures)).decode()
     families = text_string_to_metric_families(text)
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}

@@ -4,7 +4,7 @@ They are made in slices, between which the loop serves users: a thousand ports t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import accumulate, islice
 from operator import attrgetter
@@ -112,8 +112,8 @@ class Figures(NamedTuple):
     """Bytes of each port."""
     times: Iterator[UserTimesState]
     """Read while the text is made."""
-    certificate: float | None = None
-    """The end of the server's certificate in seconds since 1970, or None without one."""
+    certificates: Mapping[str, float]
+    """The ends of the certificates that this end shows, in seconds since 1970, by file."""
 
 
 _Rows = Iterable[tuple[str, float]]
@@ -143,9 +143,11 @@ def _tunnel(form: Form, figures: Figures, common: str) -> Iterator[str]:
     yield from _families(form, _TUNNEL, [(common, status)])
     yield form.head("backhaul_build_info", "gauge", "Always 1.")
     yield _lines("backhaul_build_info", [(f"{common},{label('version', status.version)}", 1)])
-    if figures.certificate is not None:
-        yield form.head(_CERTIFICATE, "gauge", "Expiry of the server's certificate, in seconds since 1970.")
-        yield _lines(_CERTIFICATE, [(common, figures.certificate)])
+    if figures.certificates:
+        yield form.head(_CERTIFICATE, "gauge", "Expiry of a certificate of the tunnel or page, in seconds since 1970.")
+        yield _lines(
+            _CERTIFICATE, ((f"{common},{label('file', file)}", end) for file, end in figures.certificates.items())
+        )
 
 
 def _usage(form: Form, usage: dict[int, int], common: str) -> Iterator[str]:

@@ -37,8 +37,8 @@ class Settings:
     """The page is served over TLS if there is one."""
     web_key: str = ""
     web_client_ca: str = ""
-    certificate: str = ""
-    """Not a key: the file of the server's certificate, or empty without one."""
+    certificates: tuple[str, ...] = ()
+    """Not a key: the files of the certificates that this end shows."""
     history: str = ""
     """Not a key: the file with the numbers of the last day; none is kept without one."""
     open_page: Callable[[], socket.socket | None] = no_socket

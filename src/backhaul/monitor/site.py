@@ -119,7 +119,7 @@ class Site:
         self._settings = settings
         self._sources = sources
         self._failures = Failures(_FREE_FAILURES, _FAILURE_WINDOW, _FIRST_PAUSE, _LONGEST_PAUSE, clock)
-        self._certificate = Expiry(settings.certificate)
+        self._expiries = {file: Expiry(file) for file in settings.certificates}
         self._login = _basic(settings.web_user, settings.web_password)
         self._throttle = LogThrottle(log)
         self._handlers: dict[str, Respond] = {}
@@ -200,9 +200,14 @@ class Site:
         from .prometheus import Figures  # noqa: PLC0415 - as above
 
         sources = self._sources
-        certificate = await asyncio.to_thread(self._certificate.read) if self._settings.certificate else None
+        certificates = await asyncio.to_thread(self._ends) if self._expiries else {}
         status = await sources.survey()
-        return Figures(status, self._usage(status), sources.times(), certificate)
+        return Figures(status, self._usage(status), sources.times(), certificates)
+
+    def _ends(self) -> dict[str, float]:
+        """Return the ends of the certificates that can be read, by file; may wait for the disk."""
+        found = {file: expiry.read() for file, expiry in self._expiries.items()}
+        return {file: end for file, end in found.items() if end is not None}
 
 
 def _said(state: str, holds: bool) -> Response:  # noqa: FBT001 - the answer to a question
