@@ -3,7 +3,10 @@
 import pytest
 from tests.support.middlebox import Line
 from tests.support.net import free_port, until
+from tests.support.protected import ProtectedServer
 from tests.support.tunnel import LEGACY, Net
+
+from backhaul.wire.signals import Signal
 
 
 async def test_users_who_waited_for_a_distant_client_get_a_full_connection(net: Net) -> None:
@@ -31,6 +34,39 @@ async def test_a_server_that_is_away_costs_few_lines(net: Net, caplog: pytest.Lo
         " (4 times in a row)",
         " (8 times in a row)",
     ]
+
+
+@pytest.mark.parametrize("any_net", ["tcp", "wsmux"], indirect=True)
+async def test_a_line_that_is_cut_again_and_again_is_no_other_client(
+    any_net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    await any_net.server(port := free_port())
+    middlebox = any_net.middlebox(port)
+    client = await any_net.client(middlebox.port, retry_interval=0.001)
+    for opened in range(1, 7):
+        await until(lambda: client.tunnel.opened == opened and client.tunnel.connected)  # noqa: B023 - within this round
+        for path in middlebox.paths:
+            await path.cut()
+        middlebox.paths.clear()
+    assert "another client" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("signal", "reason"),
+    [
+        (Signal.REPLACED, "another client with the same token replaced this one (each client needs its own token)"),
+        (Signal.RENEWED, "this client has opened another one to the same server"),
+    ],
+)
+async def test_a_client_is_told_who_has_taken_its_place(
+    net: Net, signal: Signal, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = net.listen()
+    await net.client(listener.port)
+    control = await ProtectedServer().accept(await listener.accept())
+    await control.send(signal)
+    control.peer.close()
+    await until(lambda: f"control channel lost: {reason}; reconnecting" in caplog.text)
 
 
 async def test_two_clients_with_one_token_are_reported(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """Two clients with one token, and two clients at one address."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,15 @@ from backhaul.wire.signals import Signal
 TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "wsmux"])
 SAME = f'token = "{token_of("berlin")}"'
 REFUSED = "a client with the same token is connected from 127.0.0.1; give each its own token"
+
+
+async def last_of(client: ProtectedClient) -> Signal:
+    """Return the last message on a control channel that the server closes."""
+    last = await client.control.receive()
+    with contextlib.suppress(EOFError):
+        while True:
+            last = await client.control.receive()
+    return last
 
 
 @TRANSPORTS
@@ -55,7 +65,8 @@ async def test_a_client_that_gives_no_sign_of_life_makes_room() -> None:
         await until(lambda: company.server.tunnels["berlin"].connected)
         await company.connect("berlin")
         await until(lambda: company.server.tunnels["berlin"].opened == 2)
-        assert await silent.control.peer.closed()
+        assert await silent.control.receive() == Signal.PROBE
+        assert await last_of(silent) == Signal.REPLACED
 
 
 async def test_a_token_that_is_removed_while_a_client_waits_admits_nobody() -> None:
@@ -83,9 +94,12 @@ async def test_a_client_replaces_its_own_control_channel_at_once() -> None:
         company = Company(net)
         await company.open(["berlin"])
         hello = ClientHello("tcp", instance=b"one of these")
-        for _ in range(2):
+        before, _ = [
             await ProtectedClient.connect(await net.dial(company.bind_port), hello, token_of("berlin"))
+            for _ in range(2)
+        ]
         await until(lambda: company.server.tunnels["berlin"].opened == 2)
+        assert await last_of(before) == Signal.RENEWED
 
 
 async def test_two_clients_of_v072_at_one_address_are_not_mixed_up(caplog: pytest.LogCaptureFixture) -> None:

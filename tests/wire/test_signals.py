@@ -15,5 +15,7 @@ def test_the_kinds_of_sealed_records_stay_what_they_are() -> None:
         ("HEALTH", 11),
         ("MOVED", 12),
         ("ENDED", 13),
+        ("REPLACED", 14),
+        ("RENEWED", 15),
     ]
     assert [(signal.name, signal.value) for signal in Signal][7:] == kinds

@@ -32,6 +32,14 @@ from .timings import Timings
 log = logging.getLogger("backhaul.client")
 
 _STOPPED = "the server closed it to stop or to reload"
+_REPLACED = "another client with the same token replaced this one (each client needs its own token)"
+_RENEWED = "this client has opened another one to the same server"
+_FAREWELLS = {
+    Signal.CLOSED: _STOPPED,
+    Signal.MOVED: _STOPPED,
+    Signal.REPLACED: _REPLACED,
+    Signal.RENEWED: _RENEWED,
+}
 _SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopping
 _DESCRIPTORS = 4  # each kind of dialling may take a quarter of all descriptors: users need the rest
 _TURNS_TEXT = (
@@ -214,8 +222,8 @@ class ClientTunnel:
                 self._open()
         elif signal == Signal.HEARTBEAT:
             self._liveness.beat(self._loop.time())
-        elif signal in {Signal.CLOSED, Signal.MOVED}:
-            self.control_lost(_STOPPED)
+        elif why := _FAREWELLS.get(signal):
+            self.control_lost(why)
 
     def check_requested(self, check: Check) -> None:
         """Check the health of a target, as the server wants it."""
@@ -252,7 +260,7 @@ class ClientTunnel:
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
         self._news.connected(peer, server=self.name)
         self.fit.begin()
-        if self._transport.protected:
+        if protected := self._transport.protected:
             self.fit.agreed()
         self.fit.seen()
         self._channel_open = True
@@ -272,9 +280,10 @@ class ClientTunnel:
         self._log.warning("control channel lost: %s; reconnecting, users in flight stay", why)
         self._news.lost(why, server=self.name)
         self._failures.forget()
+        lasted = self._loop.time() - begun
         if why == _STOPPED:
-            return self._pauses.stopped(self.config.retry_interval, self._loop.time() - begun)
-        return self._pause(self._loop.time() - begun, closed=why == PEER_CLOSED and not self.problem)
+            return self._pauses.stopped(self.config.retry_interval, lasted)
+        return self._pause(lasted, why, protected=protected)
 
     async def _keep(self, lost: asyncio.Future[str]) -> str:
         """Fill and watch the pool until the control channel is lost; return the reason."""
@@ -324,9 +333,12 @@ class ClientTunnel:
             limit = f"no heartbeat for {self._liveness.limit(can_ask=can_ask):.0f} s"
             self.control_lost("no answer, and sessions are silent" if self._liveness.suspicious else limit)
 
-    def _pause(self, lasted: float, *, closed: bool) -> float:
+    def _pause(self, lasted: float, why: str, *, protected: bool) -> float:
+        """Return the seconds to wait. A protected server tells why it has closed the channel, others leave a guess."""
+        guess = why == PEER_CLOSED and not protected and not self.problem
+        closed = guess or why in {_REPLACED, _RENEWED}
         pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)
-        if not self._pauses.taking_turns:
+        if not (guess and self._pauses.taking_turns):
             self._turns.forget()
         elif text := self._turns.worded(_TURNS_TEXT):
             self._log.warning("%s", text)

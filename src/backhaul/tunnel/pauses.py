@@ -2,7 +2,7 @@
 
 After a control channel that worked the pause is short, because users wait on the other end. After failed attempts it
 grows. Two clients with one token would replace each other for ever: the server keeps the last control channel and
-closes the other one, which is all that the other client notices.
+closes the other one. A server of v0.7.2 gives no reason for that.
 """
 
 import random
@@ -51,13 +51,16 @@ class Pauses:
     def at_most(self, pause: float, most: float) -> float:
         """Return a shorter pause if it is longer than ``most``.
 
-        Even if another client seems to take turns with this one: a server that can resume sessions refuses the second
-        client, and a line that is cut every few seconds looks the same.
+        Even if another client takes turns with this one: a server that can resume sessions refuses the second client
+        while the first one is alive.
         """
         return min(pause, most * self._spread(1 - _JITTER, 1 + _JITTER))
 
     def lost(self, interval: float, lasted: float, *, closed: bool) -> float:
-        """Return the seconds to wait after the loss of a control channel, ``closed`` without a reason by the server."""
+        """Return the seconds to wait after the loss of a control channel.
+
+        ``closed`` is true if the server has closed it for another one, or for no reason that it gives.
+        """
         self._failed = 0
         self._restarting.clear()
         soon = closed and lasted < self._brief(interval)

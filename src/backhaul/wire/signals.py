@@ -23,3 +23,5 @@ class Signal(IntEnum):
     HEALTH = 11  # sealed, client to server: the outcome of a check; a Health follows
     MOVED = 12  # sealed, from either end: it goes on without this control channel, and keeps its sessions
     ENDED = 13  # sealed, client to server: it has ended a session; the session's identity follows
+    REPLACED = 14  # sealed, server to client: another client with the token has taken its place
+    RENEWED = 15  # sealed, server to client: the same client has opened another control channel

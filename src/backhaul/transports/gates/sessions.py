@@ -14,6 +14,7 @@ from backhaul.transports.session import ClientSession
 from backhaul.wire.checks import Health
 from backhaul.wire.messages import Refusal
 from backhaul.wire.peer import Peer
+from backhaul.wire.signals import Signal
 
 from .crowd import Crowd
 from .reputation import Reputation
@@ -118,8 +119,10 @@ class Sessions:
         peer = session.peer
         self._reputation.proved(network_of(peer.address))
         if before := self._by_name.get(peer.name):
+            own = bool(session.instance) and session.instance == before.instance
+            if before.keys:  # one of v0.7.2 knows neither signal
+                before.send(Signal.RENEWED if own else Signal.REPLACED)
             before.close()
-            own = session.instance and session.instance == before.instance
             self.session_lost(before, RENEWED if own else taken_over(peer.address))
         self._by_name[peer.name] = session
         self._addresses[peer.address] += 1
