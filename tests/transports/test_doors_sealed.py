@@ -177,6 +177,16 @@ async def test_no_valid_answer_is_none(net: Net, answer: bytes) -> None:
         assert await peer.closed()
 
 
+@pytest.mark.parametrize("security", [Security.REQUIRED, Security.AUTO])
+async def test_silence_of_a_server_is_no_reason_to_doubt_the_token(net: Net, security: Security) -> None:
+    server = Played(net.listen(), "tcp")
+    settings = replace(wanted(server, security), handshake_timeout=0.05)
+    settings.known.remember(settings.remembered_as)
+    async with open_door(server, settings) as door:
+        with pytest.raises(TransportError, match=r"within 0\.05 s: the line is bad, or another program listens there"):
+            await door.connect()
+
+
 async def test_garbage_after_the_answer_ends_the_attempt_and_the_server_is_remembered(net: Net) -> None:
     server = Played(net.listen(), "tcp")
     settings = wanted(server, Security.AUTO)

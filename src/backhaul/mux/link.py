@@ -367,7 +367,7 @@ class Link:
 
     def _reject(self, error: SmuxError) -> None:
         """Close the session because the peer has sent invalid bytes, or they were altered on the way."""
-        if isinstance(error, AlteredError):
+        if isinstance(error, AlteredError) or self.peer.extended:  # a handshake has compared transports and versions
             remedy = "something between both ends alters their bytes"
         else:
             remedy = "both ends need the same transport and mux_version"

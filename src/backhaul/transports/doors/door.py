@@ -35,6 +35,10 @@ class UnansweredError(TransportError):
     """The server did not answer the handshake: it may be v0.7.2."""
 
 
+class SilentError(UnansweredError):
+    """The server sent nothing, as on a bad line; a server that refuses the token closes the connection."""
+
+
 class RefusedError(TransportError):
     """The server has the token, and refuses this client."""
 
@@ -196,6 +200,9 @@ class SealingDoor(ABC):
     def _may_fall_back(self, error: UnansweredError) -> None:
         """Raise TransportError unless v0.7.2's way may be tried."""
         settings = self._settings
+        protected = not settings.protection.allows_v072 or settings.known.protected(settings.remembered_as)
+        if protected and isinstance(error, SilentError):
+            raise TransportError(f"{error}: the line is bad, or another program listens there") from None
         if not settings.protection.allows_v072:
             raise TransportError(
                 f'{error}: is the token right, and does the server run this program, with security = "required" or '

@@ -19,7 +19,7 @@ from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, Sealed, 
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.transports import TRANSPORTS
 
-from .door import MAX_PADDING, SealingDoor, UnansweredError
+from .door import MAX_PADDING, SealingDoor, SilentError, UnansweredError
 from .lines import Line
 from .raw_v072 import RawLine, shake_hands
 
@@ -108,7 +108,10 @@ class RawDoor(SealingDoor):
         try:
             frame = await self._exchange(sock, handshake.message)
             agreement = handshake.finish(frame.body)
-        except (OSError, HandshakeError, FrameTooLongError):  # TimeoutError is an OSError
+        except TimeoutError:
+            limit = self._settings.handshake_timeout
+            raise SilentError(f"the server sent no answer to the protected handshake within {limit:g} s") from None
+        except (OSError, HandshakeError, FrameTooLongError):
             raise UnansweredError("the server did not answer the protected handshake") from None
         line = agreement.line(self._poller, sock, self._heard, self._lost, on_check=self._check_wanted)
         self._agree(agreement.warning, line, frame.rest)
