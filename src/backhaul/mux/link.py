@@ -145,8 +145,9 @@ class Link:
 
     def flush(self) -> None:
         """Send the pending control frames, unless the connection is blocked."""
-        if not self.sender.blocked and not self.closed and (frames := self.session.take_control()):
-            self.sender.transmit(frames)
+        session = self.session
+        if (session.control or session.late) and not self.sender.blocked and not self.closed:
+            self.sender.transmit(session.take_control())
 
     def flush_late(self) -> None:
         """Send the late frames with the next others, or soon."""
@@ -331,7 +332,8 @@ class Link:
             self.proved = True
             self.owner.fit.proved()
         self.settle()
-        self.tell_load()
+        if len(self.session.streams) != self.load:
+            self.tell_load()
         if self.session.received >= self.milestone:
             self.passed()
 

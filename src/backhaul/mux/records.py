@@ -3,6 +3,7 @@
 Messages pass proxies, which may cut them into fragments, mask them anew, and ping both ends.
 """
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
@@ -18,8 +19,8 @@ MAX_HEADER: Final = HEADER_ROOM
 
 _MAX_ANSWERS: Final = 1 << 14  # bytes for each read: a flood of pings gets no more
 
-Take: TypeAlias = Callable[[int, memoryview], None]
-"""Takes kind and body of a record; the body is valid until the memory is overwritten that the record arrived in."""
+Take: TypeAlias = Callable[[memoryview], None]
+"""Takes bytes of the session, which are valid until the memory is overwritten that they arrived in."""
 
 
 class Records(Protocol):
@@ -31,6 +32,8 @@ class Records(Protocol):
     """True once the peer wants the connection to be closed."""
     bare: bool
     """True if there are none: bytes arrive as the session sent them."""
+    deliver: Take
+    """Takes the bytes of the session. It may be replaced between two calls of ``feed``, and within one."""
 
     def put_header(self, buffer: memoryview, at: int, size: int) -> int:
         """Put the header of a record of ``size`` bytes right before ``at``; return where it begins."""
@@ -42,11 +45,15 @@ class Records(Protocol):
 class StreamRecords(RecordReader):
     """Records in a byte stream, after their lengths."""
 
-    __slots__ = ()
+    __slots__ = ("deliver",)
 
     answers = b""
     closed = False
     bare = False
+
+    def __init__(self, opener: Opener, deliver: Take) -> None:
+        super().__init__(opener, self._take)
+        self.deliver = deliver
 
     def put_header(self, buffer: memoryview, at: int, size: int) -> int:
         """Put the length."""
@@ -54,18 +61,22 @@ class StreamRecords(RecordReader):
         buffer[start:at] = size.to_bytes(HEADER_SIZE)
         return start
 
+    def _take(self, kind: int, body: memoryview) -> None:
+        _expect_data(kind)
+        self.deliver(body)
+
 
 class NoRecords:
     """Bytes in clear, without anything between them."""
 
-    __slots__ = ("_take",)
+    __slots__ = ("deliver",)
 
     answers = b""
     closed = False
     bare = True
 
-    def __init__(self, take: Take) -> None:
-        self._take = take
+    def __init__(self, deliver: Take) -> None:
+        self.deliver = deliver
 
     def put_header(self, buffer: memoryview, at: int, size: int) -> int:
         """Put nothing."""
@@ -74,30 +85,24 @@ class NoRecords:
 
     def feed(self, data: memoryview) -> None:
         """Take bytes as they arrive."""
-        self._take(kinds.DATA, data)
+        self.deliver(data)
 
 
 class Messages(ABC):
     """Binary WebSocket messages; ``masked`` is true on the client, whose frames have a mask."""
 
-    __slots__ = ("_masked", "_parser", "_take", "answers", "closed")
+    __slots__ = ("_masked", "answers", "closed", "deliver", "feed", "put_header")
 
     bare = False
 
-    def __init__(self, take: Take, *, masked: bool) -> None:
-        self._take = take
+    def __init__(self, deliver: Take, *, masked: bool) -> None:
+        self.deliver = deliver
         self._masked = masked
-        self._parser = websocket.FrameParser(self, expect_masked=not masked)
         self.answers = b""
         self.closed = False
-
-    def feed(self, data: memoryview) -> None:
-        """Take bytes of the connection, in memory that may be overwritten. Raises RecordError or WebSocketError."""
-        self._parser.feed(data)
-
-    def put_header(self, buffer: memoryview, at: int, size: int) -> int:
-        """Put the header of a message."""
-        return websocket.put_header(buffer, at, size, masked=self._masked)
+        # Each read and each write calls these, so there is no method around them.
+        self.feed: Callable[[memoryview], None] = websocket.FrameParser(self, expect_masked=not masked).feed
+        self.put_header: Callable[[memoryview, int, int], int] = functools.partial(websocket.put_header, masked=masked)
 
     @abstractmethod
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
@@ -117,14 +122,15 @@ class MessageRecords(Messages):
 
     __slots__ = ("_collector",)
 
-    def __init__(self, opener: Opener, take: Take, *, masked: bool) -> None:
-        super().__init__(take, masked=masked)
+    def __init__(self, opener: Opener, deliver: Take, *, masked: bool) -> None:
+        super().__init__(deliver, masked=masked)
         self._collector = RecordMessages(opener)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """Take a record once it is complete. Raises RecordError."""
         if plain := self._collector.collect(opcode, piece, message_end=message_end):
-            self._take(plain[0], plain[KIND_SIZE:])
+            _expect_data(plain[0])
+            self.deliver(plain[KIND_SIZE:])
 
 
 class ClearMessages(Messages):
@@ -138,4 +144,9 @@ class ClearMessages(Messages):
         if opcode != websocket.BINARY:
             raise RecordError("a text message in a session")
         if piece:
-            self._take(kinds.DATA, piece)
+            self.deliver(piece)
+
+
+def _expect_data(kind: int) -> None:
+    if kind != kinds.DATA:
+        raise RecordError(f"a record of kind {kind} in a session")

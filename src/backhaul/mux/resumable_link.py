@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from backhaul.net.poller import release
-from backhaul.security import kinds
 from backhaul.state import LinkState
 from backhaul.wire.peer import Peer
 from backhaul.wire.smux import Role, Settings
@@ -147,8 +146,9 @@ class ResumableLink(RecordLink):
 
         Otherwise two ends with full spools could wait for each other.
         """
-        if self.sender.clear and not self.closed and (frames := self.session.take_control()):
-            self.sender.transmit(frames)
+        session = self.session
+        if (session.control or session.late) and self.sender.clear and not self.closed:
+            self.sender.transmit(session.take_control())
 
     def ask(self) -> None:
         """Send a frame that the other end acknowledges, to learn whether the connection is alive."""
@@ -232,7 +232,7 @@ class ResumableLink(RecordLink):
         """
         self.conn = line.conn
         self.private |= line.private
-        self._records = line.make_records(self._take_record)
+        self._records = line.make_records(self._take_data)
         self.stall = StallDetector(self._relay, line.conn, self.session, self.tell_owner)
         try:
             self._ledger.rewind(self.received, start)
@@ -310,14 +310,14 @@ class ResumableLink(RecordLink):
 
     def _choose_parser(self) -> None:
         """Parse bytes directly if that is possible."""
-        bare = self._records.bare and not self._ledger.repeated
-        self._parse = self.session.feed if bare else self._parse_records
+        repeated = self._ledger.repeated > 0
+        self._records.deliver = self._take_data if repeated else self.session.feed
+        self._parse = self.session.feed if self._records.bare and not repeated else self._parse_records
 
-    def _take_record(self, kind: int, body: memoryview) -> None:
-        if kind == kinds.DATA and self._ledger.repeated:
-            body = self._ledger.skip(body)
-            self._choose_parser()
-        super()._take_record(kind, body)
+    def _take_data(self, data: memoryview) -> None:
+        rest = self._ledger.skip(data)
+        self._choose_parser()
+        super()._take_data(rest)
 
     def _settle_acknowledgements(self) -> None:
         """Acknowledge many bytes now, and few soon."""

@@ -63,13 +63,10 @@ class ClearSender(RecordSender):
         """Send control frames, which are few enough to be copied."""
         message = bytearray(MAX_HEADER)
         message += data
-        self._send_message(memoryview(message), MAX_HEADER, len(message))
+        self.transmit_frames(memoryview(message), MAX_HEADER, len(message))
 
     def transmit_frames(self, memory: memoryview, start: int, end: int) -> None:
         """Send frames in ``memory``, with room for the header before them."""
-        self._send_message(memory, start, end)
-
-    def _send_message(self, memory: memoryview, start: int, end: int) -> None:
         super().transmit(memory[self._records.put_header(memory, start, end - start) : end])
 
 
@@ -130,10 +127,11 @@ class RecordLink(Link):
         make_sender: Callable[..., Outlet],
         targets: Targets = CLEAR,
     ) -> None:
-        self._records = make_records(self._take_record)
+        self._records = make_records(self._take_data)
         sender = functools.partial(make_sender, records=self._records)
         super().__init__(relay, conn, role, settings, owner, peer=peer, make_sender=sender, targets=targets)
         self._parse = self._parse_records
+        self._records.deliver = self.session.feed
 
     def passed(self) -> None:
         """Answer the proxies in between."""
@@ -156,7 +154,5 @@ class RecordLink(Link):
         if self._records.answers:
             self.milestone = 0
 
-    def _take_record(self, kind: int, body: memoryview) -> None:
-        if kind != kinds.DATA:
-            raise RecordError(f"a record of kind {kind} in a session")
-        self.session.feed(body)
+    def _take_data(self, data: memoryview) -> None:
+        self.session.feed(data)

@@ -206,15 +206,14 @@ class FrameParser:
         if self._mask:
             key = bytes(data[start - _KEY_SIZE : start])
             self._key = b"" if key == _NO_KEY else key
-        self._control = first & _OPCODE if first & _CONTROL_BIT else 0
-        if not self._control:
-            self._begin_data_frame(first)
-        return start
-
-    def _begin_data_frame(self, first: int) -> None:
+        if first & _CONTROL_BIT:
+            self._control = first & _OPCODE
+            return start
+        self._control = 0
         self._opcode = first & _OPCODE or self._opcode
         self._final = first >= _FINAL
         self._allowed = _BETWEEN_MESSAGES if self._final else _WITHIN_MESSAGE
+        return start
 
     def _take(self, data: memoryview, start: int) -> int:
         """Deliver the payload of the current frame that ``data`` holds from ``start``; return where it ends."""

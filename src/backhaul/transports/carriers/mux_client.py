@@ -199,7 +199,7 @@ class MuxClient(PooledClient[Link]):
 
         A server with extensions does: it may be opening a stream at this moment.
         """
-        if link not in self._carriers and not len(link) and not link.peer.supports(Feature.SURPLUS):
+        if not link.session.streams and link not in self._carriers and not link.peer.supports(Feature.SURPLUS):
             link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:

@@ -221,11 +221,10 @@ class MuxServer(GatedServer):
 
     def load_changed(self, link: Link) -> None:
         """Update the load index and close a retired session when its last stream ends."""
-        if link not in self._links:
-            if not len(link):
-                link.finish("its last stream has closed")
-        elif self._links.update(link):
+        if self._links.update(link):
             self._relay.loop.call_soon(self._events.carrier_ready)
+        elif not link.session.streams and link not in self._links:
+            link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
         """Forget a session. One that ends with its first user, and without a frame of the client, is a mismatch."""
