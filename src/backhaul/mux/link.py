@@ -156,9 +156,12 @@ class Link:
 
     def settle(self) -> None:
         """Act on consumed bytes: send window updates, resume a paused session."""
-        if self.session.control:
+        session = self.session
+        if session.control:
             self.flush()
-        if self._paused != self.session.paused and not self.closed:
+        if not (self._paused or session.control) and session.room > 0:
+            return  # as nearly always
+        if self._paused != session.paused and not self.closed:
             self._turn_reading()
 
     def drained(self) -> None:

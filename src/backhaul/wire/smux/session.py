@@ -265,7 +265,7 @@ class Session(Generic[S]):
         end, position = len(data), 0
         if self._payload_left:
             position = self._on_payload(self._payload_id, data, 0, self._payload_left)
-        unpack, version = HEADER.unpack_from, self._version
+        unpack, version, streams = HEADER.unpack_from, self._version, self.streams
         while end - position >= HEADER_SIZE and self.error is None:
             if self._update_id is not None:
                 self._on_update(self._update_id, *UPDATE.unpack_from(data, position))
@@ -277,10 +277,14 @@ class Session(Generic[S]):
                 self._on_other(peer_version, command, stream_id)
                 continue
             self._keepalive.received = True
-            if command == PSH:
-                position = self._on_payload(stream_id, data, position, length)
-            else:
+            if command != PSH:
                 self._on_control(command, stream_id)
+            elif (stop := position + length) > end:
+                position = self._on_payload(stream_id, data, position, length)
+            else:  # as nearly always: a call for each frame less
+                if length and (stream := streams.get(stream_id)):
+                    stream.receive(data[position:stop])
+                position = stop
         if position < end:
             self._cut += data[position:]
 
