@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import math
 import socket
 import struct
 import termios
@@ -19,6 +20,7 @@ from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
+from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
@@ -63,10 +65,10 @@ class Scene:
         return _ioctl(self.far.sock, termios.FIONREAD)
 
 
-@pytest.fixture
-async def scene(net: Net) -> AsyncIterator[Scene]:
+@pytest.fixture(params=[0.0])
+async def scene(request: pytest.FixtureRequest, net: Net) -> AsyncIterator[Scene]:
     poller = make_poller()
-    relay = Relay(poller)
+    relay = Relay(poller, patience=Patience(soon=request.param))
     near, far = await net.pair()
     far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)  # otherwise it grows until the line looks fast
     link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), IdleOwner(), peer=EXTENDED)
@@ -106,6 +108,17 @@ async def test_small_messages_of_many_streams_wait_for_one_frame_together(scene:
     first, last = min(streams.index(number) for _, number in users), max(streams.index(number) for _, number in users)
     between = sum(length for number, length in seen[first:last] if number == bulk_number)
     assert between <= FRAME
+
+
+@pytest.mark.parametrize("scene", [math.inf], indirect=True)
+async def test_a_connection_that_takes_its_bytes_soon_gets_large_pieces(scene: Scene) -> None:
+    bulk, number = await scene.user()
+    pump = asyncio.ensure_future(_pump(bulk))
+    reader = Frames(scene.far)
+    await slow_down(scene, reader)
+    seen = [await reader.next() for _ in range(5)]
+    pump.cancel()
+    assert (number, FRAME) in seen
 
 
 async def slow_down(scene: Scene, reader: "Frames") -> None:

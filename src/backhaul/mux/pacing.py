@@ -1,12 +1,14 @@
 """The pace of a link: how much each stream may send at once, so that others do not wait long.
 
-On a connection that does not keep up, a small frame of another stream waits for all bytes that the kernel has not sent
-yet. There a stream sends small pieces, each when less than half of a piece is unsent. That keeps the wait below one
-frame of the default size, 32 KiB. The kernel alone would accept up to 64 KiB more before it blocks.
+A connection does not keep up if it takes long to send what it was given. There a small frame of another stream waits
+for all bytes that the kernel has not sent yet. So a stream sends small pieces, each when less than half of a piece is
+unsent. That keeps the wait below one frame of the default size, 32 KiB. The kernel alone would accept up to 64 KiB
+more before it blocks.
 """
 
 import select
 import socket
+import time
 from typing import Final
 
 NOTSENT_LOWAT: Final = 1 << 13
@@ -21,9 +23,12 @@ _BURST: Final = (1 << 17) - 128
 
 
 class Pace:
-    """The bytes that a stream sends per wake-up: few after the connection has blocked, until many have left at once."""
+    """The bytes that a stream sends per wake-up: few after the connection was blocked for long.
 
-    __slots__ = ("_flowing", "_kernel", "burst", "slow")
+    They are many again after many bytes in a row have left at once.
+    """
+
+    __slots__ = ("_blocked_at", "_flowing", "_kernel", "burst", "slow")
 
     def __init__(self, conn: socket.socket) -> None:
         self.burst = _BURST
@@ -31,12 +36,18 @@ class Pace:
         self.slow = False
         """True if the connection has not kept up lately; the sender asks ``keeps_up`` after each write then."""
         self._flowing = 0  # bytes that have left at once since the connection blocked
+        self._blocked_at = 0.0  # time.monotonic(), because the event loop's own clock stands still within a turn
         self._kernel = select.poll()
         self._kernel.register(conn, select.POLLOUT)
 
-    def slow_down(self) -> None:
-        """Send small pieces: the connection has blocked."""
-        self.burst, self.slow, self._flowing = _PIECE, True, 0
+    def blocks(self) -> None:
+        """Note that the connection takes no more bytes now."""
+        self._flowing, self._blocked_at = 0, time.monotonic()
+
+    def goes_on(self, soon: float) -> None:
+        """Note that the connection has taken all bytes; send small pieces if that took more than ``soon`` seconds."""
+        if not self.slow and time.monotonic() - self._blocked_at > soon:
+            self.burst, self.slow = _PIECE, True
 
     def keeps_up(self, sent: int) -> bool:
         """Return whether the last ``sent`` bytes have left already; after enough such bytes in a row, speed up."""

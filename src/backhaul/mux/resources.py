@@ -7,6 +7,7 @@ from backhaul.net.poller import Poller
 from backhaul.relay.budget import Budget
 from backhaul.relay.connections import Session
 from backhaul.relay.late_frames import LateFrames
+from backhaul.relay.patience import Patience
 from backhaul.relay.resources import Timekeeper
 from backhaul.relay.resumption import Resumption
 
@@ -16,6 +17,7 @@ class SenderResources(Protocol):
 
     poller: Poller
     budget: Budget
+    patience: Patience
 
 
 class LinkResources(SenderResources, Timekeeper, Protocol):

@@ -83,11 +83,12 @@ class Outlet(ABC):
 class Sender(Outlet):
     """Writes to a connection. While that takes no bytes, they wait in a backlog and streams wait for their turn."""
 
-    __slots__ = ("_backlog", "_budget", "_conn", "_poller", "_stall")
+    __slots__ = ("_backlog", "_budget", "_conn", "_poller", "_relay", "_stall")
 
     def __init__(self, owner: SenderOwner, relay: "SenderResources", conn: socket.socket, stall: StallDetector) -> None:
         super().__init__(owner)
         self._conn = conn
+        self._relay = relay
         self._poller = relay.poller
         self._budget = relay.budget
         self._stall = stall
@@ -110,7 +111,7 @@ class Sender(Outlet):
             except WOULD_BLOCK:
                 sent = 0
             if sent < len(data):
-                self.pace.slow_down()
+                self.pace.blocks()
                 self._block()
                 self._keep(data[sent:])
             elif self.pace.slow and not self.pace.keeps_up(sent):
@@ -159,6 +160,7 @@ class Sender(Outlet):
             self._stall.sending_waits()  # a new start, because some bytes have left
             return
         self.blocked = False
+        self.pace.goes_on(self._relay.patience.soon)
         self._poller.ignore_writable(self._conn)
         self._stall.sending_goes_on()
         self._owner.drained()
