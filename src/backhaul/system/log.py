@@ -4,8 +4,9 @@ The whole program logs to ``logging.getLogger("backhaul")`` or a child of it. Li
 of v0.7.2, and to standard error once standard output is closed or its reader has exited.
 """
 
+import atexit
 import errno
-import io
+import functools
 import json
 import logging
 import os
@@ -14,7 +15,9 @@ import sys
 import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import Final, Protocol, TextIO
+
+from .log_output import LogOutput
 
 TRACE: Final = 5
 """Level number for ``logger.log(TRACE, …)``: below debug, for single frames and signals."""
@@ -53,7 +56,17 @@ _LOGGERS: Final = ("backhaul", "asyncio")
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
+class Stream(Protocol):
+    """A place for lines."""
+
+    def write(self, text: str, /) -> object:
+        """Write a line; raise OSError."""
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+
+
+def configure(level: str, log_format: str, stream: Stream | None = None) -> None:
     """Send the program's log to ``stream`` (default: standard output); may be called again, at each reload.
 
     ``level`` is one of v0.7.2's names in any case, ``log_format`` is "text" or "json". Raises ``ValueError`` for other
@@ -73,9 +86,9 @@ def escape(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-def _wants_colour(stream: TextIO | None) -> bool:
+def _wants_colour(stream: Stream | None) -> bool:
     # A standard stream is None in a program started with its descriptor closed.
-    terminal = stream is not None and not stream.closed and stream.isatty()
+    terminal = stream is not None and stream.isatty()
     return terminal and not os.environ.get("NO_COLOR")  # https://no-color.org
 
 
@@ -86,25 +99,46 @@ def _attach(logger: logging.Logger, handler: logging.Handler, threshold: int) ->
     logger.setLevel(threshold)
 
 
-def _standard_output() -> TextIO | None:
-    """Return an unbuffered stream that escapes characters its encoding lacks, or standard error."""
-    if sys.stdout is None:
-        return sys.stderr
+def _standard_output() -> Stream | None:
+    """Return standard output, or standard error if it is closed or has no descriptor."""
+    return _standard(sys.stdout) or _standard_error()
+
+
+def _standard_error() -> Stream | None:
+    return _standard(sys.stderr) or sys.stderr
+
+
+def _standard(stream: TextIO | None) -> Stream | None:
+    if stream is None:
+        return None
     try:
-        output = io.FileIO(sys.stdout.fileno(), "w", closefd=False)
+        return _output(stream.fileno(), stream.encoding)
     except (OSError, ValueError):  # replaced by an object without a descriptor, or its descriptor is closed
-        return sys.stderr
-    return io.TextIOWrapper(output, sys.stdout.encoding, errors="backslashreplace", write_through=True)
+        return None
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+@functools.cache
+def _output(descriptor: int, encoding: str) -> LogOutput:
+    """Return the only output to a descriptor: a reload must not overtake lines that wait."""
+    output = LogOutput(descriptor, encoding)
+    atexit.register(output.finish)
+    return output
+
+
+class _Handler(logging.StreamHandler[Stream]):
     """A stream handler that drops a line rather than disturb the tunnel."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, and how many were lost before it."""
+        super().emit(record)
+        if isinstance(self.stream, LogOutput) and (lost := self.stream.take_lost()):
+            logging.getLogger("backhaul").warning("log: %d lines were lost, because they were not read in time", lost)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name logging calls
         """Switch to standard error if the reader has exited; drop the line otherwise, as on a full disk."""
         gone = isinstance(error := sys.exception(), OSError) and error.errno in (errno.EPIPE, errno.EBADF)
-        if gone and self.stream is not sys.stderr and sys.stderr:
-            self.setStream(sys.stderr)
+        if gone and (another := _standard_error()) and self.stream is not another:
+            self.setStream(another)
             self.emit(record)
 
 
