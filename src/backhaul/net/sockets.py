@@ -58,6 +58,8 @@ class SocketOptions(NamedTuple):
 
         Connections to a ``host`` on this machine need no probes, as the kernel knows the state of both ends.
         """
+        # Otherwise recv(2) skips the byte that telnet and FTP mark as urgent. RFC 6093 recommends this.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if self.mark or self.interface:
             self.steer(sock)
         if self.nodelay:

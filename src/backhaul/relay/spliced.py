@@ -219,17 +219,19 @@ class SplicedRelay(FramedRelay):
     def _read(self, limit: int) -> None:
         owed = self.channel.owed
         if (self._bulk or owed) and self._relay.splicing and (pipe := self._relay.pipes.take()):
-            self._splice(pipe, owed)
+            self._splice(pipe, owed, limit)
         elif owed:
             self._copy(min(limit, owed))
         else:
             super()._read(limit)
 
-    def _splice(self, pipe: Pipe, owed: int) -> None:
+    def _splice(self, pipe: Pipe, owed: int, limit: int) -> None:
         try:
             load = _fill(self._relay.pipes, pipe, self._sock, min(owed or PIPE_SIZE, PIPE_SIZE))
         except WOULD_BLOCK:
             self._bulk = False  # the kernel splices nothing from urgent data on
+            if owed:
+                self._copy(min(limit, owed))
             return
         except OSError:
             self.sock_reset()
@@ -249,7 +251,7 @@ class SplicedRelay(FramedRelay):
             self.channel.send_block(load, min(waiting_bytes(self._sock), MAX_PAYLOAD - load.left) if self._bulk else 0)
 
     def _copy(self, limit: int) -> None:
-        """Copy owed bytes, for lack of a pipe."""
+        """Copy owed bytes, for lack of a pipe, or because the kernel splices none of them."""
         piece = OUT[FRAMES_AT : FRAMES_AT + limit]
         try:
             count = self._sock.recv_into(piece)
