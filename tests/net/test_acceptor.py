@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.net.listener import Acceptor
-from backhaul.net.poller import make_poller
+from backhaul.net.poller import Poller, make_poller
 from backhaul.net.sockets import SocketOptions, listen
 
 pytestmark = pytest.mark.both_loops
@@ -34,8 +35,9 @@ class Fragile(socket.socket):
 class Reception:
     """Keeps accepted connections and reported errors."""
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, poller: Poller) -> None:
         self.net = net
+        self.poller = poller
         self.guests: list[Peer] = []
         self.refused: list[int | None] = []
         self.clumsy = False
@@ -45,7 +47,6 @@ class Reception:
             self.listener = Fragile(fileno=os.dup(plain.fileno()))
         self.listener.errors = []
         self.listener.setblocking(False)
-        self.poller = make_poller()
         self.acceptor = Acceptor(self.poller, self.listener, self._accepted, self._refused)
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
@@ -62,7 +63,7 @@ class Reception:
 
 @pytest.fixture
 async def reception(net: Net) -> AsyncIterator[Reception]:
-    reception = Reception(net)
+    reception = Reception(net, make_poller())
     yield reception
     reception.acceptor.close()
     reception.poller.close()
@@ -107,6 +108,30 @@ async def test_without_a_spare_descriptor_accepting_pauses(
         await until(lambda: reception.refused)
         assert not reception.guests
     await until(lambda: reception.guests)
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_each_further_port_takes_one_descriptor(reception: Reception) -> None:
+    before = descriptors()
+    acceptors = [
+        Acceptor(reception.poller, listen(HOST, 0, SocketOptions()), lambda sock, _: sock.close(), lambda _: None)
+        for _ in range(20)
+    ]
+    assert descriptors() == before + len(acceptors)
+    for acceptor in acceptors:
+        acceptor.close()
+
+
+async def test_a_lack_at_one_port_leaves_the_spare_descriptor_to_the_others(reception: Reception) -> None:
+    other = Reception(reception.net, reception.poller)
+    for port in (reception, other, reception):
+        port.listener.errors = [errno.EMFILE]
+        assert await (await port.net.dial(port.port)).closed()
+        assert port.refused.pop() == errno.EMFILE
+    other.acceptor.close()
 
 
 async def test_a_callback_may_close_the_listener(reception: Reception) -> None:

@@ -1,9 +1,7 @@
 """The acceptor of connections, which survives a lack of descriptors."""
 
 import asyncio
-import contextlib
 import logging
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +44,6 @@ class Acceptor:
         self._anywhere = not local(listener.getsockname()[0])  # otherwise connections inherit the right algorithm
         self._timer: asyncio.TimerHandle | None = None
         self._refusing = False
-        self._spare = _open_spare()
         self._resume()
 
     def set_options(self, options: SocketOptions) -> None:
@@ -87,9 +84,6 @@ class Acceptor:
     def close(self) -> None:
         """Stop listening; accepted connections stay open."""
         self._stop_timer()
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
         if self._listener.fileno() >= 0:
             self._poller.forget(self._listener)  # epoll would keep reporting a copy held by the service manager
             self._listener.close()
@@ -142,22 +136,5 @@ class Acceptor:
     def _exhausted(self, error: OSError) -> None:
         """Close one connection with the spare descriptor, instead of spinning on a listener that stays readable."""
         self._refused(error)
-        if error.errno in OUT_OF_RESOURCES and self._spare is not None:
-            os.close(self._spare)
-            with contextlib.suppress(OSError):
-                self._listener.accept()[0].close()
-            self._spare = _open_spare()
-        if self._spare is None:
-            self._poller.ignore_readable(self._listener)
-            self._timer = self._loop.call_later(_PAUSE, self._retry)
-
-    def _retry(self) -> None:
-        self._spare = _open_spare()
-        self._resume()
-
-
-def _open_spare() -> int | None:
-    try:
-        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+        if error.errno in OUT_OF_RESOURCES and not self._poller.spare.turn_away(self._listener):
+            self.abort()

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from .buffers import shared_buffer
 from .log_throttle import LogThrottle
+from .spare import SpareDescriptor
 
 log = logging.getLogger("backhaul")
 
@@ -57,6 +58,9 @@ class Poller(Protocol):
 
     faults: LogThrottle
     """The log of unexpected exceptions, those of callbacks and of other handlers of connections."""
+
+    spare: SpareDescriptor
+    """A descriptor for the acceptors, until the poller is closed."""
 
     def guard(self, sock: socket.socket, owner: Owner) -> None:
         """Abort ``owner`` when a callback of ``sock`` raises; without an owner ``sock`` is reset.
@@ -148,6 +152,7 @@ class _Guards(ABC):
 
     def __init__(self) -> None:
         self.faults = LogThrottle(log)
+        self.spare = SpareDescriptor()
         self._interests: dict[int, _Interest] = {}
 
     def guard(self, sock: socket.socket, owner: Owner) -> None:
@@ -263,7 +268,8 @@ class EpollPoller(_Guards):
             self._stale.add(fd)
 
     def close(self) -> None:
-        """Close the epoll."""
+        """Close the epoll and the spare descriptor."""
+        self.spare.close()
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -360,4 +366,5 @@ class LoopPoller(_Guards):
         self.forget(sock)
 
     def close(self) -> None:
-        """Do nothing: the event loop owns its readers."""
+        """Close the spare descriptor; the event loop owns its readers."""
+        self.spare.close()
