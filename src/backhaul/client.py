@@ -21,6 +21,7 @@ from backhaul.tunnel.client_roll import client_roll
 from backhaul.tunnel.destinations import Destinations, together
 from backhaul.tunnel.listing import NameResolvers
 from backhaul.tunnel.news import News
+from backhaul.tunnel.reached import Reached
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 from backhaul.wire.signals import Signal
@@ -59,6 +60,7 @@ class Client:
         self._target_names = Resolver(lookup=names)
         self._bridges = Bridges()
         self._targets = TargetBook()
+        self._reached = Reached()
         self._known = known or ForgetfulMemory()
         self._instance = secrets.token_bytes(_INSTANCE)
         self._descriptors = descriptors
@@ -186,6 +188,7 @@ class Client:
             timings=self._timings,
             descriptors=self._descriptors() // len(self.config.doors),
             news=self.news,
+            reached=self._reached,
             name=name,
         )
 

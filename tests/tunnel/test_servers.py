@@ -112,6 +112,25 @@ async def test_together_both_servers_serve_and_one_lost_costs_its_users_only(net
     assert second.tunnel.opened == 1
 
 
+@pytest.mark.parametrize("any_net", ["tcp", "wsmux"], indirect=True)
+async def test_together_two_ways_to_one_server_do_not_replace_each_other_for_ever(any_net: Net) -> None:
+    server = await any_net.server(bind_port := free_port())
+    ways = [any_net.middlebox(bind_port) for _ in range(2)]
+    more = f'servers = [{{ addr = "{HOST}:{ways[1].port}" }}]\nservers_mode = "all"'
+    client = await any_net.client(ways[0].port, more)
+
+    def sessions() -> list[tuple[bool, str]]:
+        return [(one.session.connected, one.session.problem) for one in client.state().servers]
+
+    yields = (False, "another tunnel of this client leads to the same server")
+    await until(lambda: sorted(sessions()) == [yields, (True, "")] and server.tunnel.connected)
+    assert server.tunnel.opened == 2
+    waits = sessions().index(yields)
+    await any_net.remove(ways[1 - waits])
+    await until(lambda: sessions()[waits] == (True, "") and server.tunnel.connected)
+    assert server.tunnel.opened == 3
+
+
 async def test_two_ways_to_one_server_are_not_used_at_a_time(net: Net) -> None:
     net.timings = {"stable": 1000}
     server = await net.server(bind_port := free_port())

@@ -317,6 +317,10 @@ class ClientTransport(ClientControl, Protocol):
         """Report to ``events`` from now on, before the first ``connect``."""
 
     @property
+    def server(self) -> Peer:
+        """The server of the last control channel."""
+
+    @property
     def idle(self) -> int:
         """The number of tunnel connections that wait for a user."""
 

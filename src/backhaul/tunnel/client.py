@@ -24,6 +24,7 @@ from .liveness import Liveness
 from .news import News
 from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
+from .reached import Reached
 from .roll import Row
 from .standing import Standing, View
 from .target_book import TargetBook
@@ -34,6 +35,7 @@ log = logging.getLogger("backhaul.client")
 _STOPPED = "the server closed it to stop or to reload"
 _REPLACED = "another client with the same token replaced this one (each client needs its own token)"
 _RENEWED = "this client has opened another one to the same server"
+_SAME_SERVER = "another tunnel of this client leads to the same server"
 _FAREWELLS = {
     Signal.CLOSED: _STOPPED,
     Signal.MOVED: _STOPPED,
@@ -62,15 +64,18 @@ class ClientTunnel:
         timings: Timings,
         descriptors: int,
         news: News,
+        reached: Reached,
         name: str = "",
     ) -> None:
         """Prepare a tunnel; ``descriptors`` is the limit of open files.
 
-        ``name`` is the server's if there are several.
+        ``reached`` knows all tunnels of this client; ``name`` is the server's if there are several.
         """
         self._loop = asyncio.get_running_loop()
         self.config = config
         self._news = news
+        self._reached = reached
+        self._yields = False  # to another tunnel of this client
         self._log = _Named(log, {})
         self.name = name
         self.standing = Standing()
@@ -115,7 +120,7 @@ class ClientTunnel:
     @property
     def problem(self) -> str:
         """The reason why no user can be carried, as far as this end knows; empty if there is none."""
-        return self.fit.problem
+        return _SAME_SERVER if self._yields else self.fit.problem
 
     @property
     def name(self) -> str:
@@ -266,10 +271,11 @@ class ClientTunnel:
         self._channel_open = True
         self.peer = peer
         self.opened += 1
-        begun = self._loop.time()
+        begun, server = self._loop.time(), self._transport.server.instance
         self.standing.connected(begun)
         try:
-            why = await self._keep(self._lost)
+            with self._reached.by_channel(server):
+                why = await self._keep(self._lost)
         finally:
             self._channel_open = False
             self.peer = ""
@@ -277,13 +283,25 @@ class ClientTunnel:
             self._pace.clear()
             self._transport.disconnect()
             self.standing.lost(self._loop.time())
-        self._log.warning("control channel lost: %s; reconnecting, users in flight stay", why)
         self._news.lost(why, server=self.name)
         self._failures.forget()
         lasted = self._loop.time() - begun
+        if why == _RENEWED:
+            await self._yield_to_another(server)
+        else:
+            self._log.warning("control channel lost: %s; reconnecting, users in flight stay", why)
         if why == _STOPPED:
             return self._pauses.stopped(self.config.retry_interval, lasted)
         return self._pause(lasted, why, protected=protected)
+
+    async def _yield_to_another(self, server: bytes) -> None:
+        """Wait while another tunnel of this client leads to the same server, which keeps the last one only."""
+        self._log.warning("control channel closed: %s; this one waits until that one is lost", _RENEWED)
+        self._yields = True
+        try:
+            await self._reached.lost(server)
+        finally:
+            self._yields = False
 
     async def _keep(self, lost: asyncio.Future[str]) -> str:
         """Fill and watch the pool until the control channel is lost; return the reason."""

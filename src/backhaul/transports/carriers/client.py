@@ -12,6 +12,7 @@ from backhaul.transports.base import Answer, ClientEvents, Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.checks import Check, Health
+from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 
 log = logging.getLogger("backhaul.tunnel")
@@ -52,6 +53,11 @@ class DoorClient:
     def protected(self) -> bool:
         """True while the control channel is protected."""
         return self._door.protected
+
+    @property
+    def server(self) -> Peer:
+        """The server of the last control channel."""
+        return self._door.server
 
     @property
     def urgent(self) -> bool:
