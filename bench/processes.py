@@ -62,7 +62,7 @@ def free_port() -> int:
 def reserved_ports(count: int) -> Iterator[list[int]]:
     """Choose different ports that are free for both TCP and UDP on 127.0.0.1, and keep outgoing connections off them.
 
-    A server can listen there, as all of them set SO_REUSEADDR: nobody listens on the sockets that are held.
+    A server can listen there, as all of them set SO_REUSEADDR: no program listens on the sockets that are held.
     """
     candidates = random.sample(range(*PORT_RANGE), PORT_RANGE[1] - PORT_RANGE[0])
     with contextlib.ExitStack() as held:

@@ -27,7 +27,7 @@ UNIT: Final = "usr/lib/systemd/system/backhaul@.service"
 _UNIT_MARK: Final = (
     "# Runs /etc/backhaul/NAME.toml as backhaul@NAME; own settings go into `systemctl edit backhaul@NAME`."
 )
-_STOP_TIMEOUT: Final = 330  # seconds: the template does not know shutdown_timeout, so five minutes of it, and some
+_STOP_TIMEOUT: Final = 330  # seconds: the template does not know shutdown_timeout, so five minutes and a reserve
 
 _COMPLETIONS: Final = {
     "bash": "usr/share/bash-completion/completions/backhaul",
@@ -91,7 +91,7 @@ fi
 
 
 def unit() -> str:
-    """Return the unit template; it differs from the unit of a service in what only the configuration tells."""
+    """Return the unit template; it lacks the settings of a service's unit that depend on the configuration."""
     template = Unit(
         name="backhaul@%i",
         about="Backhaul, %i",

@@ -91,7 +91,7 @@ def build(folder: Path) -> Path:
 
 
 def _take_offline(site: Path) -> None:
-    """Remove all that the theme would fetch from other hosts: a part of the search, and options that no page uses."""
+    """Remove what the theme would fetch from other hosts: a part of the search, and options that no page uses."""
     shutil.copy(_WORKER, site)
     for page in site.glob("*.html"):
         page.write_bytes(page.read_bytes().replace(_FOREIGN_WORKER, _WORKER.name.encode()))

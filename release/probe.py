@@ -1,6 +1,6 @@
 """Trial of the program with Python inside: ``python -m release.probe PROGRAM``.
 
-It has to work without any environment and, which only root can try, where nothing is installed but glibc.
+It must work without any environment and, which only root can try, where only glibc is installed.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The first module of the packed program: it undoes what its start has changed in the environment."""
+"""The first module of the packed program: it undoes the changes of its start to the environment."""
 
 import os
 from typing import Final
@@ -27,7 +27,7 @@ def _part_from_children() -> None:
 
 
 def _accept_from_manager() -> None:
-    """Accept what the service manager meant for the parent: sd_listen_fds(3), sd_watchdog_enabled(3)."""
+    """Accept the settings that the service manager meant for the parent: sd_listen_fds(3), sd_watchdog_enabled(3)."""
     for name in ("LISTEN_PID", "WATCHDOG_PID"):
         if os.environ.get(name) == str(os.getppid()):
             os.environ[name] = str(os.getpid())

@@ -44,14 +44,14 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out cases that occur on no system, or that repeat others; begin with the files that take long."""
+    """Leave out cases that occur on no system, or that repeat others; begin with the slowest files."""
     items[:] = [item for item in items if not _needless(getattr(item, "callspec", None))]
     items.sort(key=lambda item: item.path.parent.name not in WAITING)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Spare the collector of cycles what lives to the end: a million objects, looked at again by some tests."""
+    """Keep objects that live to the end from the cycle collector: a million, which some tests make it visit again."""
     gc.disable()
     try:
         return (yield)
@@ -99,7 +99,7 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture(autouse=True)
 def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let clients remember nothing of other tests, whose servers may have had the same ports."""
+    """Keep clients from remembering servers of other tests, which may have had the same ports."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STATE_DIRECTORY", f"{tmp_path_factory.getbasetemp()}/state/{next(_NUMBERS)}")
         yield

@@ -68,7 +68,7 @@ async def test_an_end_that_stops_is_neither_drained_nor_resumed(net: Net, side: 
     await stopping
 
 
-async def test_who_asks_for_a_reload_too_late_is_told_so() -> None:
+async def test_a_request_for_a_reload_that_comes_too_late_fails() -> None:
     reloads = Reloads(lambda: None)
     early = asyncio.create_task(reloads.ask())
     await until(lambda: reloads.requested)
@@ -78,7 +78,7 @@ async def test_who_asks_for_a_reload_too_late_is_told_so() -> None:
             await late
 
 
-async def test_each_who_asks_for_a_reload_gets_the_outcome_of_the_next_one() -> None:
+async def test_each_request_for_a_reload_gets_the_outcome_of_the_next_one() -> None:
     woken: list[None] = []
     reloads = Reloads(lambda: woken.append(None))
     first = asyncio.create_task(reloads.ask())

@@ -27,7 +27,7 @@ class Crowd:
         self._socks: list[socket.socket] = []
 
     def gather(self, count: int) -> None:
-        """Connect so many users, each of whom gets an answer of the backend."""
+        """Connect this many users, each of whom gets an answer from the backend."""
         for first in range(0, count, TOGETHER):
             arrived = [self._connect(number) for number in range(first, min(first + TOGETHER, count))]
             _exchange(arrived)

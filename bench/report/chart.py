@@ -28,7 +28,7 @@ def svg(run: Run) -> str:
 
 
 def picture(width: int, height: int, body: list[str]) -> str:
-    """Put what is drawn on white paper of this size."""
+    """Put the drawing on white paper of this size."""
     size = f'width="{width}" height="{height}"'
     style = 'font-family="sans-serif" font-size="11" fill="#333"'
     paper = '<rect width="100%" height="100%" fill="#fff"/>'
@@ -53,7 +53,7 @@ def _x(ratio: float) -> float:
 
 
 def text(x: float, y: float, words: str, anchor: str = "start") -> str:
-    """Write words whose start, middle or end is at x, with their foot at y."""
+    """Write text whose start, middle or end is at x, with its baseline at y."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
 
 

@@ -38,7 +38,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 def scaled(variant: str, shape: Shape) -> str:
-    """Return the name of a variant in one shape, as it stands after the program in the name of a route."""
+    """Return the name of a variant in one shape, as it follows the program in the name of a route."""
     return f"{variant}, {shape}"
 
 

@@ -51,7 +51,7 @@ def _column(shape: Shape) -> str:
 
 
 def svg(run: Run) -> str:
-    """Draw the run: what this program's costs in a shape are in relation to those in the first one."""
+    """Draw the run: the costs of this program in each shape, in relation to those in the first one."""
     axis = Axis(shape for shapes in run.shapes.values() for shape in shapes)
     body = [*_legend(run), text(LEFT, TOP + HEIGHT + 52, _origin(run))]
     for index, metric in enumerate(METRICS):

@@ -79,7 +79,7 @@ def start_routes(plan: Plan, run: Run, programs: Programs) -> Iterator[Route]:
 
 @contextlib.contextmanager
 def noting_failure(run: Run, what: str) -> Iterator[None]:
-    """Note a failure in the run, and go on."""
+    """Note a failure in the run, and continue."""
     try:
         yield
     except (BenchError, OSError) as error:

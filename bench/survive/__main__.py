@@ -21,7 +21,7 @@ EACH_HELP = "a new tunnel for each fault, which happens once: for programs that 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the options; end the process with a usage message after a mistake."""
-    parser = argparse.ArgumentParser("python -m bench.survive", description="Afflict the line of a tunnel with users.")
+    parser = argparse.ArgumentParser("python -m bench.survive", description="Expose the line of a tunnel to faults.")
     parser.add_argument("--seconds", type=float, default=600.0, help="for each tunnel (default: 600)")
     parser.add_argument("--pause", type=float, default=3.0, help="seconds after each fault (default: 3)")
     parser.add_argument("--each", action="store_true", help=EACH_HELP)
@@ -34,7 +34,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def trials(options: argparse.Namespace) -> Iterator[Trial]:
-    """Return what the options ask for. Raises BenchError."""
+    """Return the trials that the options ask for. Raises BenchError."""
     contenders = [*([] if options.only_peers else [ours()]), *find_peers(options.peer)]
     words = [word for word in options.faults.split(",") if word]
     for word in words:

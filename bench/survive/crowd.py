@@ -15,7 +15,7 @@ from bench.survive.users import PATIENCE, Busy, Download, Idle, Shell, Upload, U
 
 IDLE_USERS, BUSY_USERS = 200, 50
 ARRIVAL = 0.02  # seconds from one user to the next: this is no test of new connections
-QUIET = 20.0  # seconds after the last fault, in which everything has to come right
+QUIET = 20.0  # seconds after the last fault, in which all users must recover
 
 
 def crowd(ports: list[int], over: asyncio.Event, folder: Path) -> list[User]:
@@ -25,7 +25,7 @@ def crowd(ports: list[int], over: asyncio.Event, folder: Path) -> list[User]:
 
 
 async def main(ports: list[int], seconds: float, folder: Path) -> None:
-    """Run all users, and write what happened."""
+    """Run all users, and write their results."""
     over = asyncio.Event()
     users = crowd(ports, over, folder)
     tasks = []

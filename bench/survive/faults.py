@@ -1,4 +1,4 @@
-"""What befalls the line, in turn."""
+"""The faults of the line, in turn."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Three network namespaces, client - router - server, and what can happen to the line between them."""
+"""Three network namespaces, client - router - server, and the faults of the line between them."""
 
 import contextlib
 import os

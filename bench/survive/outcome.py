@@ -1,4 +1,4 @@
-"""What the users have made of the faults."""
+"""The effects of the faults on the users."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -64,7 +64,7 @@ def _cause(happenings: Sequence[Happening], answered: float) -> str:
 
 
 def _stalls(happenings: Sequence[Happening], record: Record) -> Iterator[tuple[str, float]]:
-    """Yield the seconds after each fault until the user went on; a fault within another one's stall is left out."""
+    """Yield the seconds after each fault until the user continued; a fault within another one's stall is left out."""
     stalls = _merged(record.stalls)
     for happening in happenings:
         if any(start < happening.begin - CLOSE and end > happening.end for start, end in stalls):
@@ -83,7 +83,7 @@ def _merged(stalls: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
-    """Return a table of all faults, and what else was counted."""
+    """Return a table of all faults, and the other counts."""
     lines = [
         "| | times | users kept | users lost | stall after it, median and longest |",
         "| --- | --: | --: | --: | --: |",

@@ -1,4 +1,4 @@
-"""The users who are real programs: a session of ssh, and copies of a tree of files with rsync."""
+"""Users who are real programs: an ssh session, and rsync copies of a tree of files."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ class Remote(User):
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Streams]:
-        """Start the program, and end it afterwards; its complaints go to the log."""
+        """Start the program, and end it afterwards; its error output goes to the log."""
         self._process = await asyncio.create_subprocess_exec(
             *self.command(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
@@ -50,7 +50,7 @@ class Remote(User):
 
 
 class Session(Remote):
-    """A user who lets a remote shell calculate."""
+    """A user who has a remote shell calculate."""
 
     kind, pause = "ssh", SESSION_PAUSE
 

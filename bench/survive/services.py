@@ -1,6 +1,6 @@
 """The targets of the users: ``python -m bench.survive.services ECHO DOWNLOAD UPLOAD``, three ports on 127.0.0.1.
 
-ECHO returns what it gets. DOWNLOAD sends numbered blocks without end, and UPLOAD answers each block with its digest.
+ECHO returns all bytes. DOWNLOAD sends numbered blocks without end, and UPLOAD answers each block with its digest.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One tunnel with users, and what happens to its line."""
+"""One tunnel with users, and the faults of its line."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ CALM = 3.0  # seconds before the first fault, and after the users for sessions a
 
 
 class Trial(NamedTuple):
-    """One tunnel, and how it is afflicted."""
+    """One tunnel, and the faults to which its line is exposed."""
 
     contender: Contender
     variant: str

@@ -43,7 +43,7 @@ PROXY = """\
 
 
 class Tunnel:
-    """Both ends of one program, and the targets; ``verbose`` ends of this program log all that they do."""
+    """Both ends of one program, and the targets; ``verbose`` ends of this program log at level debug."""
 
     def __init__(
         self, network: Network, programs: Programs, contender: Contender, variant: str, *, verbose: bool
@@ -113,7 +113,7 @@ class Tunnel:
         return {end: memory_bytes(program.pid) for end, program in self._ends.items()}
 
     def status(self) -> dict[str, dict[str, object]]:
-        """Return the status of each end of this program; of others nothing."""
+        """Return the status of each end of this program; nothing for other programs."""
         return {end: _status(file) for end, file in self._files.items()} if self._ours else {}
 
 

@@ -1,4 +1,4 @@
-"""Users who exchange bytes that they compare. A user who is lost comes again, and is counted each time."""
+"""Users who exchange bytes and compare them. A lost user returns, and is counted each time."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Record(msgspec.Struct):
-    """What happened to one user, in the time of ``time.monotonic``."""
+    """The events of one user, in the time of ``time.monotonic``."""
 
     kind: str
     exchanges: int = 0
@@ -137,7 +137,7 @@ class Asking(User):
 
 
 class Idle(Asking):
-    """A user who says nothing until the end."""
+    """A user who sends nothing until the end."""
 
     async def work(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Wait, and ask once more."""
@@ -155,7 +155,7 @@ class Idle(Asking):
 
 
 class Busy(Asking):
-    """A user of a database, say."""
+    """A user such as that of a database."""
 
     kind = "busy"
     size, pause = BUSY_BYTES, BUSY_PAUSE

@@ -1,4 +1,4 @@
-"""The stream of events: what was kept, what comes, what a reader has missed, and readers who do not read."""
+"""The stream of events: kept ones, new ones, those that a reader has missed, and readers that do not read."""
 
 import asyncio
 import contextlib
@@ -72,7 +72,7 @@ class Reader:
         self._writer.transport.abort()
 
 
-async def test_a_reader_gets_what_was_kept_and_what_comes(way: Way, operator: SampleOperator) -> None:
+async def test_a_reader_gets_kept_and_new_events(way: Way, operator: SampleOperator) -> None:
     say(operator.events, "one", "two")
     reader = await Reader.open(way)
     assert await reader.texts(2) == ["one", "two"]

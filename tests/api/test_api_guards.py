@@ -1,4 +1,4 @@
-"""Who may change something through the page's port, and who may not."""
+"""The requests that may change something through the page's port, and those that may not."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ async def test_the_page_and_programs_may(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("path", CHANGES)
-async def test_without_a_login_nobody_changes_anything(path: str) -> None:
+async def test_without_a_login_nothing_can_be_changed(path: str) -> None:
     operator = SampleOperator()
     async with page_door(operator, login=False) as way:
         answer = await way.ask("POST", path, {"id": 7}, Authorization=LOGIN)
@@ -62,7 +62,7 @@ async def test_without_a_login_nobody_changes_anything(path: str) -> None:
 
 
 async def test_the_body_of_a_stranger_is_not_kept() -> None:
-    """The server receives and forgets it, so that the stranger reads the answer."""
+    """The server receives and discards it, so that the visitor reads the answer."""
     async with page_door(SampleOperator()) as way:
         answer = await way.ask("POST", "/api/check", b"x" * 900_000, Authorization="")
         assert answer.status == 401

@@ -132,7 +132,7 @@ async def test_users_are_closed(way: Way, operator: SampleOperator, body: object
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"id": 0}', b'{"i": 1}', b'{"user": "x"}', b"[]", b'{"user": "\xff"}'])
-async def test_an_unclear_choice_closes_nobody(way: Way, operator: SampleOperator, body: bytes) -> None:
+async def test_an_unclear_choice_closes_no_user(way: Way, operator: SampleOperator, body: bytes) -> None:
     assert (await way.ask("POST", "/api/connections/close", body)).status == 400
     assert operator.users.closed == []
 
@@ -172,7 +172,7 @@ async def test_head_has_no_body(way: Way) -> None:
     assert (answer.status, answer.body) == (200, b"")
 
 
-async def test_what_is_no_operation(way: Way) -> None:
+async def test_an_unknown_operation(way: Way) -> None:
     for path in ("/api/", "/api/nothing", "/api/status/", "/api//status"):
         answer = await way.ask("GET", path)
         assert (answer.status, "openapi.json" in json.loads(answer.body)["error"]) == (404, True)
@@ -198,7 +198,7 @@ async def test_bodies_are_bounded(
     assert operator.done == []
 
 
-async def test_curl_is_told_to_go_on_with_a_long_body(way: Way, operator: SampleOperator) -> None:
+async def test_curl_is_told_to_continue_with_a_long_body(way: Way, operator: SampleOperator) -> None:
     reader, writer = await way.open()
     body = json.dumps({"text": "x" * 5000}).encode()
     writer.write(way.request("POST", "/api/check", body, Expect="100-continue")[: -len(body)])
@@ -264,5 +264,5 @@ async def test_others_have_their_turn_while_a_long_list_is_made(operator: Sample
     assert turns > 40
 
 
-def test_a_choice_is_written_without_what_is_not_set() -> None:
+def test_a_choice_is_written_without_unset_fields() -> None:
     assert Choice(id=7).selection == Selection(number=7)

@@ -147,7 +147,7 @@ def test_each_operation_is_described() -> None:
 
 
 @pytest.mark.parametrize("logins", WAYS)
-def test_what_the_page_requires_is_described(logins: tuple[Login, ...]) -> None:
+def test_the_requirements_of_the_page_are_described(logins: tuple[Login, ...]) -> None:
     document = describe(PageGuard(logins), "1.2.3")
     drain = document["paths"]["/api/drain"]["post"]
     assert [parameter["name"] for parameter in drain["parameters"]] == ["X-Backhaul"]

@@ -56,7 +56,7 @@ def test_calls_between_start_and_stop_are_counted_by_name(counter: Calls, tmp_pa
     assert found[BUILT_IN] >= 2
 
 
-def test_a_second_start_counts_anew(counter: Calls, tmp_path: Path) -> None:
+def test_a_second_start_counts_from_zero(counter: Calls, tmp_path: Path) -> None:
     counter.start()
     called()
     counter.start()

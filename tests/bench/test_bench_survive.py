@@ -1,4 +1,4 @@
-"""The torture of a line: its network, and what its users make of the faults."""
+"""The faults of a line: its network, and their effects on its users."""
 
 import asyncio
 import os

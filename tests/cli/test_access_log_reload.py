@@ -33,7 +33,7 @@ async def left(net: Net, port: int, log: Path) -> str:
     return str(entry["user"])
 
 
-async def test_a_signal_opens_the_file_anew_even_if_the_configuration_is_broken(net: Net, tmp_path: Path) -> None:
+async def test_a_signal_reopens_the_file_even_if_the_configuration_is_broken(net: Net, tmp_path: Path) -> None:
     file, log, port = tmp_path / "server.toml", tmp_path / "access.log", free_port()
     file.touch(0o600)
     file.write_text(CONFIG.format(bind=free_port(), port=port, log=log))

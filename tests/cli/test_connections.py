@@ -84,7 +84,7 @@ async def test_the_program_gets_the_choice(
     assert (users.listed, users.closed) == ([selection], [selection])
 
 
-async def test_nobody_to_close_is_a_failure(command: Callable[..., Any]) -> None:
+async def test_no_user_to_close_is_a_failure(command: Callable[..., Any]) -> None:
     async with program("server.toml", Users([])):
         assert await command("close", "7") == (1, "0 users closed\n", "")
 

@@ -179,7 +179,7 @@ def _none() -> dict[str, list[str]]:
 
 
 @pytest.mark.timeout(120)
-async def test_a_reload_through_the_page_is_answered_although_the_page_begins_anew(server: Server) -> None:
+async def test_a_reload_through_the_page_is_answered_although_the_page_restarts(server: Server) -> None:
     way = Way("", server.page, RIGHTS)
     server.write("sniffer = false\nmetrics = []")
     document = json.loads((await way.ask("POST", "/api/reload")).body)

@@ -46,7 +46,7 @@ def test_it_says_what_is_lost_and_shows_no_secret(capsys: pytest.CaptureFixture[
     assert "-of-noise" not in output
 
 
-def test_what_the_start_needs_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_requirement_of_the_start_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     """The certificate is made as the output says; then both files pass the check."""
     code, output, error = ended(capsys, "convert", DATA / "frp-client" / "in" / "frpc.toml")
     assert code == 2

@@ -129,7 +129,7 @@ def test_its_commands_exist_in_the_program(name: str) -> None:
     main.parser().parse_args(words[1:])
 
 
-def test_what_must_survive_a_restart_is_in_the_volume() -> None:
+def test_files_that_must_survive_a_restart_are_in_the_volume() -> None:
     assert re.findall(r"STATE_DIRECTORY=(\S+)", TEXT) == arguments(stages()[-1], "VOLUME")
 
 

@@ -150,7 +150,7 @@ def test_without_an_address_to_dial_the_option_is_named(bind: str, machine: Mach
         ),
     ],
 )
-def test_a_server_that_nobody_should_join_says_why(lines: str, words: str, machine: Machine) -> None:
+def test_a_server_that_no_client_should_join_gives_the_reason(lines: str, words: str, machine: Machine) -> None:
     error = machine.fail("server", "invite", "-c", machine.server(lines))
     assert words in error
     assert ("`backhaul token` makes one" in error) == ("security" not in lines)

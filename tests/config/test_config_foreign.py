@@ -13,7 +13,7 @@ SERVER = '[server]\nbind_addr = "0.0.0.0:3080"\ntransport = "wss"\n'
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """A pipe that nobody writes into: to open it would take forever."""
+    """A pipe without a writer: opening it would take forever."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path

@@ -22,14 +22,14 @@ def mistakes(*entries: str, lines: str = "") -> tuple[str, ...]:
     return problems(f"{CLIENT}servers = [{', '.join(entries)}]\n{lines}")
 
 
-def test_an_entry_inherits_what_it_does_not_say() -> None:
+def test_an_entry_inherits_the_keys_that_it_does_not_set() -> None:
     [other] = others('{ addr = "b.example:8443", transport = "wssmux", path = "/b" }', lines="mux_version = 2")
     assert (other.remote_addr, other.transport, other.path) == (Address("b.example", 8443), "wssmux", "/b")
     assert (other.mux_version, other.security, other.accepted) == (2, "required", client("").accepted)
     assert other.others == ()
 
 
-def test_what_belongs_to_the_first_address_is_not_inherited() -> None:
+def test_keys_of_the_first_address_are_not_inherited() -> None:
     lines = 'transport = "wss"\nedge_ip = "192.0.2.1"\ntls_server_name = "a.example"\ntls_fingerprint = "' + "ab" * 32
     text = CLIENT.replace('transport = "tcp"\n', "") + lines + '"\nservers = [{ Addr = "b.example:443" }]\n'
     config = parse(text)

@@ -1,4 +1,4 @@
-"""accept_udp with this program at both ends: datagrams reach the target on every stream transport, and return."""
+"""accept_udp with this program on both ends: datagrams reach the target on every stream transport, and return."""
 
 import asyncio
 import socket

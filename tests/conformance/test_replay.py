@@ -1,4 +1,4 @@
-"""Somebody has recorded a whole protected tunnel, and plays everything again."""
+"""An attacker has recorded a whole protected tunnel, and replays everything."""
 
 import contextlib
 import re
@@ -53,9 +53,9 @@ async def play_to_server(tunnel: RecordedTunnel, *, from_clients_address: bool =
 
 
 def played_to_client(streams: list[bytes], *, control: bool) -> Callable[[bytes], bytes | None]:
-    """Return what answers the client's control channels, or its tunnel connections, with one stream after another.
+    """Return a service that answers control channels, or tunnel connections, with one stream after another.
 
-    A WebSocket's answer fits its request, which everybody can do.
+    A WebSocket's answer fits its request, which needs no secret.
     """
 
     def answer(first: bytes) -> bytes | None:
@@ -74,7 +74,7 @@ def switched(stream: bytes, request: bytes) -> bytes:
 
 
 def admitted(answers: list[bytes], *, http: bool) -> list[bytes]:
-    """Return the answers of a server that has taken somebody for its client."""
+    """Return the answers of a server that has taken an attacker for its client."""
     return [answer for answer in answers if not answer.startswith(b"HTTP/1.1 404 ") and (http or answer)]
 
 
@@ -98,7 +98,7 @@ async def test_to_the_server_without_its_client(tunnel: RecordedTunnel, caplog: 
 
 
 async def test_to_the_next_server_before_its_client(tunnel: RecordedTunnel) -> None:
-    """It answers the recorded handshake, and learns from what follows that nobody has the keys."""
+    """It answers the recorded handshake, and learns from the next bytes that its peer lacks the keys."""
     tunnel.forget_users()
     await tunnel.net.stop(tunnel.client)
     await tunnel.restart_server()

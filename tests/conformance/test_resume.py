@@ -69,7 +69,7 @@ async def test_users_survive_with_another_control_channel(any_net: Net) -> None:
 
 @every_mux
 @pytest.mark.parametrize("control", [False, True], ids=["session", "session and control channel"])
-async def test_a_user_of_whom_the_client_never_learned_goes_on(any_net: Net, *, control: bool) -> None:
+async def test_a_user_of_whom_the_client_never_learned_continues(any_net: Net, *, control: bool) -> None:
     torn = await Torn.start(any_net, pool=1)
     for path in torn.middlebox.paths[1:]:
         path.swallow()
@@ -80,7 +80,7 @@ async def test_a_user_of_whom_the_client_never_learned_goes_on(any_net: Net, *, 
 
 
 @every_mux
-async def test_a_user_whose_client_closes_idle_sessions_goes_on(any_net: Net) -> None:
+async def test_a_user_whose_client_closes_idle_sessions_continues(any_net: Net) -> None:
     any_net.timings = {"leave": 0.0}
     any_net.patience = {"unacknowledged": 3600.0}
     torn = await Torn.start(any_net, pool=1)
@@ -164,7 +164,7 @@ async def test_an_end_can_do_without(any_net: Net, lines: tuple[str, str]) -> No
 
 
 @every_mux
-async def test_a_session_whose_connection_was_silent_for_too_long_goes_on(
+async def test_a_session_whose_connection_was_silent_for_too_long_continues(
     any_net: Net, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (assembly, server):

@@ -1,4 +1,4 @@
-"""Both ends with each value of ``security``: who connects with whom, and what somebody on the line can do."""
+"""Both ends with each value of ``security``: which ends connect, and what an attacker on the line can do."""
 
 from pathlib import Path
 

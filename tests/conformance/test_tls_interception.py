@@ -1,4 +1,4 @@
-"""TLS that somebody ends on tunnel connections only: the control channel shows the server's own certificate."""
+"""TLS that an attacker ends on tunnel connections only: the control channel shows the server's own certificate."""
 
 import pytest
 from tests.support.eavesdropper import Eavesdropper, TlsInterceptor

@@ -1,4 +1,4 @@
-"""Transport udp in a protected session, with somebody on the path who records, repeats, alters, and holds back."""
+"""Transport udp in a protected session, with an attacker on the path who records, repeats, alters, and holds back."""
 
 import os
 
@@ -34,7 +34,7 @@ async def used(net: ProtectedNet) -> Scene:
 
 
 def messages(scene: Scene, *, encrypted: bool) -> tuple[list[bytes], list[bytes]]:
-    """Return what is sealed of the datagrams that each end has sent."""
+    """Return the sealed part of the datagrams that each end has sent."""
     bare = {} if encrypted else {SECRET, b"echo:" + SECRET}
     return [data for data in scene.nat.sent if data not in bare], [
         data for data in scene.nat.answered if data not in bare

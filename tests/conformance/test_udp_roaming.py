@@ -33,7 +33,7 @@ class Service:
         self.socket.send(b"echo:" + data, address)
 
     def push(self) -> None:
-        """Send to everybody."""
+        """Send to all peers."""
         for peer in self.peers:
             self.socket.send(b"news", peer)
 
@@ -160,7 +160,7 @@ async def test_an_announcement_of_an_older_session_does_not_move_a_tunnel(lines:
 
 
 @pytest.mark.parametrize("end", ["server", "client"])
-async def test_a_flow_outlives_a_reload_that_makes_the_tunnel_anew(lines: str, end: str) -> None:
+async def test_a_flow_outlives_a_reload_that_rebuilds_the_tunnel(lines: str, end: str) -> None:
     async with ProtectedNet(lines) as net:
         net.patience = {"announce": QUICK}
         flow = await flow_of(net)

@@ -1,4 +1,4 @@
-"""Files of other programs, and the files that they become: ``tests/data/convert`` holds both, and what is lost."""
+"""Files of other programs, and the files that they become: ``tests/data/convert`` holds both, and the losses."""
 
 import json
 import tomllib
@@ -51,7 +51,7 @@ class Tokens:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_file_becomes_the_one_kept_here(case: str) -> None:
-    """After a change that is wanted: ``python -m tests.convert.test_convert`` writes them anew."""
+    """After an intended change: ``python -m tests.convert.test_convert`` rewrites them."""
     files = converted(case)
     kept = {path.name: path.read_text() for path in (DATA / case).glob("*.*")}
     assert written(files) == kept
@@ -72,7 +72,7 @@ def test_the_result_is_sound(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_lost_names_no_secret(case: str) -> None:
+def test_the_list_of_losses_names_no_secret(case: str) -> None:
     lines = [str(gap) for gap in converted(case).gaps]
     assert [line for line in lines if any(secret in line for secret in SECRETS)] == []
     assert [line for line in lines if not line.isprintable()] == []

@@ -61,7 +61,7 @@ async def test_one_that_soon_expires(wss_net: Net, tmp_path: Path) -> None:
     assert "renew it on the server" in finding.remedy
 
 
-async def test_an_expired_one_that_nobody_verifies(wss_net: Net, tmp_path: Path) -> None:
+async def test_an_expired_one_that_is_not_verified(wss_net: Net, tmp_path: Path) -> None:
     pair(tmp_path, days=10, age=15)
     finding = only(await sees(wss_net, tmp_path), Verdict.WARNING)
     assert finding.text == "the certificate expired 5 d ago"
@@ -172,7 +172,7 @@ async def test_tls_that_ends_in_between(net: Net, tmp_path: Path) -> None:
     assert "set tls_verify = true on the client" in finding.remedy
 
 
-async def test_large_messages_that_nobody_takes(net: Net, tmp_path: Path) -> None:
+async def test_large_messages_that_are_lost(net: Net, tmp_path: Path) -> None:
     net.transport = "ws"
     port = free_port()
     await net.server(port)

@@ -150,7 +150,7 @@ IDLE = [
 
 @pytest.mark.parametrize("case", IDLE, ids=str)
 async def test_elsewhere(case: Case, saboteur: type[Saboteur]) -> None:
-    """Users in flight go on, and the tunnel recovers."""
+    """Users in flight continue, and the tunnel recovers."""
     async with Net(case.transport) as net:
         tunnel = await net.tunnel(await net.echo(), client="connection_pool = 2")
         user, pending = await tunnel.user(), await net.dial(tunnel.bind_port)

@@ -97,7 +97,7 @@ async def receive(reader: asyncio.StreamReader, size: int, quiet: float) -> Answ
 
 
 def form(data: bytes, port: int) -> bytes:
-    """Remove what differs between any two servers: the time, their ports, the numbers of boundaries."""
+    """Remove differences between any two servers: the time, their ports, the numbers of boundaries."""
     data = re.sub(rb"\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", b"\r\nDate: now\r\n", data)
     data = re.sub(rb"0000000000\d{10}", b"BOUNDARY", data)
     return data.replace(f":{port}/".encode(), b":PORT/")

@@ -50,7 +50,7 @@ async def test_several_targets(mixed: Mixed) -> None:
     ("case", "mux_con"), [(case, mux_con) for case in ALL for mux_con in ((1, 8) if case.muxed else (1,))], ids=str
 )
 async def test_many_short_connections_at_once(mixed: Mixed, case: Case, mux_con: int) -> None:
-    """With wsmux at both ends v0.7.2 loses some: those whose bytes its client reads with the answer to the upgrade."""
+    """With wsmux on both ends v0.7.2 loses some: those whose bytes its client reads with the answer to the upgrade."""
     count = 300 if case == Case("wsmux", "server", 1) else 60
     await mixed.start(await mixed.net.echo(), mux_con=mux_con)
 

@@ -105,7 +105,7 @@ async def test_the_client_loses_its_control_channel(mixed: Mixed) -> None:
 
 @pytest.mark.parametrize("case", CONTROL, ids=str)
 async def test_another_token(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
-    """This program logs it without the token, goes on trying or waiting, and the peer survives."""
+    """This program logs it without the token, keeps trying or waiting, and the peer survives."""
     mixed.prepare(await mixed.net.echo(), peer_token="qu1te-different")
     await mixed.start_peer()
     await mixed.start_ours()

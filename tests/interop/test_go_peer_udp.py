@@ -43,7 +43,7 @@ async def test_an_echo_of_every_size(mixed: Mixed) -> None:
 
 @pytest.mark.parametrize("case", cases(("tcp",)), ids=str)
 async def test_a_datagram_too_large_for_v072_costs_no_other(mixed: Mixed) -> None:
-    """This program drops it at either end; the flow goes on."""
+    """This program drops it on either end; the flow continues."""
     target = mixed.net.udp()
     await start(mixed, target.port)
     user = mixed.net.udp(mixed.ports[0])

@@ -107,7 +107,7 @@ class Tunnel:
 
 
 async def no_api(request: Request) -> Response:
-    """Answer what is asked of the API with the path."""
+    """Answer requests to the API with the path."""
     return Response(f"api {request.path}".encode())
 
 

@@ -249,7 +249,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(port: int, echo: Echo
     assert echo.bodies == []
 
 
-async def test_a_body_that_nobody_reads_does_not_cost_the_answer(port: int) -> None:
+async def test_a_body_that_is_not_read_does_not_cost_the_answer(port: int) -> None:
     raw = await exchange(port, b"POST /echo HTTP/1.1\r\nContent-Length: 900000\r\n\r\n" + b"x" * 900_000)
     assert raw.endswith(b"/echo")
 

@@ -36,7 +36,7 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 @dataclass
 class Page:
-    """A page within TLS, and what it was asked for."""
+    """A page within TLS, and the requests to it."""
 
     authority: Authority
     limits: dict[str, Any]
@@ -262,7 +262,7 @@ async def closed_at_once(port: int) -> bool:
 
 
 async def test_handshakes_take_a_share_of_the_time() -> None:
-    """Each takes a second of a clock that otherwise stands still; the loop's time is not asked for."""
+    """Each takes a second of a clock that otherwise stops; the loop's time is not used."""
     clock = Clock()
     turns = Turns(0.5, clock)
     done: list[float] = []
@@ -295,7 +295,7 @@ async def test_a_body_arrives_whole(page: Page, cut: int) -> None:
     assert page.bodies == [b"12345"]
 
 
-async def test_a_body_that_nobody_reads_does_not_cost_the_answer(page: Page) -> None:
+async def test_a_body_that_is_not_read_does_not_cost_the_answer(page: Page) -> None:
     request = b"POST /echo HTTP/1.1\r\nContent-Length: 900000\r\n\r\n" + b"x" * 900_000
     assert (await page.ask(page.visitor(), request)).endswith(b"hello")
 

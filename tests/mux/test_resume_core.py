@@ -1,4 +1,4 @@
-"""The numbers of bytes by which a session goes on after each loss of its connection, wherever that cuts it."""
+"""The numbers of bytes by which a session resumes after each loss of its connection, wherever that cuts it."""
 
 import itertools
 from collections.abc import Iterator
@@ -112,7 +112,7 @@ def cuts() -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
-def test_a_session_goes_on_wherever_a_connection_and_the_one_after_it_are_cut(*, acknowledged: bool) -> None:
+def test_a_session_continues_wherever_a_connection_and_the_one_after_it_are_cut(*, acknowledged: bool) -> None:
     for first, second in cuts():
         way = Way()
         for piece in PIECES:

@@ -198,7 +198,7 @@ async def test_messages_that_hold_no_frame_end_a_session_in_clear(
 
 
 def fragments(number: int, message: bytes) -> list[bytes]:
-    """Cut a client's message as a proxy does, mask the parts anew, and ping in between."""
+    """Cut a client's message as a proxy does, mask the parts again, and ping in between."""
     head = {126: 8, 127: 14}.get(message[1] & 0x7F, 6)
     payload, key = message[head:], bytes([1, 2, 3, number % 256])
     middle = len(payload) // 3
@@ -215,7 +215,7 @@ each_payload = pytest.mark.parametrize("payload", [True, False], ids=["sealed", 
 
 
 @each_payload
-async def test_messages_pass_a_proxy_that_cuts_and_masks_them_anew(net: Net, *, payload: bool) -> None:
+async def test_messages_pass_a_proxy_that_cuts_and_masks_them_again(net: Net, *, payload: bool) -> None:
     async with sealed_tunnel(net, payload=payload, messages=True) as tunnel:
         tunnel.up.change = fragments
         user, target = await tunnel.user(), await tunnel.target()

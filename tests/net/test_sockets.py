@@ -36,7 +36,7 @@ def kept_alive(sock: socket.socket) -> tuple[int, int, int, int]:
 
 
 class Facts:
-    """What a socket is set to."""
+    """The options of a socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.nodelay = tcp(sock, "TCP_NODELAY")

@@ -71,7 +71,7 @@ async def test_a_reader_that_stops_costs_the_oldest_datagrams_and_bounded_memory
     assert not scene.ended
 
 
-async def test_a_blocked_stream_goes_on(scene: Scene) -> None:
+async def test_a_blocked_stream_continues(scene: Scene) -> None:
     scene.flood()
     await scene.numbers()
     for text in (b"after", b"and after that"):  # the first one may still wait

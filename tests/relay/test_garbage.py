@@ -33,7 +33,7 @@ def uncollected() -> Iterator[None]:
 
 
 def in_cycles() -> list[str]:
-    """Return what only the collector would free: objects of the program, and sockets."""
+    """Return the objects that only the collector would free: those of the program, and sockets."""
     gc.garbage.clear()
     gc.collect()
     found = [type(thing) for thing in gc.garbage]

@@ -303,7 +303,7 @@ class TestWithoutHalfClose:
 
 
 async def test_urgent_data_does_not_stop_bulk(bench: Bench) -> None:
-    """The kernel splices none of it, and nothing behind it."""
+    """The kernel splices none of it, and nothing after it."""
     joint = await bench.join()
     sent = await fill(joint.user)
     await joint.target.receive(sent)

@@ -51,7 +51,7 @@ def seals(side: Side) -> Seals:
 
 
 def codecs(kind: str) -> tuple[Codec, Codec, Listening]:
-    """Return the codecs of client and server, and what the server hears."""
+    """Return the codecs of client and server, and the events of the server."""
     one, other, heard = seals(Side.CLIENT), seals(Side.SERVER), Listening()
     client: Codec
     server: Codec
@@ -116,7 +116,7 @@ def test_a_record_of_another_kind_is_refused(kind: str, of: int) -> None:
         feed(server, record)
 
 
-def test_a_message_that_a_proxy_has_cut_and_masked_anew_is_opened() -> None:
+def test_a_message_that_a_proxy_has_cut_and_masked_again_is_opened() -> None:
     _, server, listening = codecs("messages")
     sealed = seals(Side.CLIENT).sealer.seal(bytes([kinds.DATA]) + b"payload")
     first, rest = bytearray(frame(BINARY, sealed[:5], masked=True)), bytearray(frame(0, sealed[5:], masked=True))

@@ -14,7 +14,7 @@ PINS = {canonicalize_name(name): version for name, _, version in (line.partition
 
 
 def requirements() -> list[Requirement]:
-    """Return what the program, its extras, its tests and `make dist` need."""
+    """Return the requirements of the program, its extras, its tests and `make dist`."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     lists = [settings["build-system"]["requires"], settings["project"]["dependencies"]]
     lists += settings["project"]["optional-dependencies"].values()

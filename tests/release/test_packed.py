@@ -1,4 +1,4 @@
-"""What the program with Python inside does differently."""
+"""The differences of the program with Python inside."""
 
 import os
 import subprocess
@@ -32,10 +32,10 @@ def test_programs_of_the_system_find_their_own_libraries() -> None:
 
 
 @pytest.mark.parametrize("name", ["LISTEN_PID", "WATCHDOG_PID"])
-def test_what_the_manager_means_for_the_parent_is_accepted(name: str) -> None:
+def test_settings_of_the_manager_for_the_parent_are_accepted(name: str) -> None:
     found, pid = environment(**{name: str(os.getpid())})
     assert found[name] == pid
-    assert environment(**{name: "1"})[0][name] == "1"  # somebody else's
+    assert environment(**{name: "1"})[0][name] == "1"  # of another program
 
 
 def test_authorities_that_are_named_stay() -> None:

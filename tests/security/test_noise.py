@@ -30,7 +30,7 @@ SMALL_ORDER = bytes(32), bytes([1] + [0] * 31)  # RFC 7748, section 6.1: the sha
 
 
 class Run(NamedTuple):
-    """All that goes into a handshake."""
+    """The inputs of a handshake."""
 
     psk: bytes
     prologue: bytes
@@ -117,7 +117,7 @@ def test_a_message_shows_nothing_of_its_payload() -> None:
 
 
 @pytest.mark.parametrize("shared", [Shared.mix(bytes(32), PROLOGUE), Shared.mix(PSK, b"backhaul ws")])
-def test_who_does_not_share_key_and_prologue_gets_nothing(shared: Shared) -> None:
+def test_an_end_with_another_key_or_prologue_gets_nothing(shared: Shared) -> None:
     with pytest.raises(HandshakeError, match="not authentic"):
         Responder(shared, Initiator(OURS, FIRST).begin(b"request"))
 

@@ -70,7 +70,7 @@ def test_a_reader_knows_whether_a_record_has_begun() -> None:
 
 
 @ciphers
-def test_what_is_sealed_is_opened_in_its_order(cipher: Cipher) -> None:
+def test_records_are_opened_in_their_order(cipher: Cipher) -> None:
     sealer, opener = pair(cipher)
     texts = [b"", b"one", bytes(5000)]
     for text in texts:
@@ -161,7 +161,7 @@ def test_records_arrive_byte_by_byte() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 10, 1000])
-def test_what_follows_a_stop_is_kept(size: int) -> None:
+def test_bytes_after_a_stop_are_kept(size: int) -> None:
     sealer, opener = pair()
     reading = Reading(opener)
 

@@ -27,7 +27,7 @@ def test_a_jump_leaves_nothing_behind_that_could_be_used_again(jump: int) -> Non
     assert window.use(jump + 1)
 
 
-def test_what_is_only_looked_at_stays_fresh() -> None:
+def test_a_number_that_is_only_checked_stays_fresh() -> None:
     window = ReplayWindow()
     assert all(window.fresh(7) for _ in range(3))
     assert window.use(7)

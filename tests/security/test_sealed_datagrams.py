@@ -55,7 +55,7 @@ def test_a_flipped_bit_anywhere_is_noticed_and_leaves_the_original_valid(cipher:
 
 
 @given(st.binary(max_size=100))
-def test_what_a_stranger_sends_is_never_opened(datagram: bytes) -> None:
+def test_datagrams_of_a_stranger_are_never_opened(datagram: bytes) -> None:
     assert pair()[1].open(datagram) is None
 
 
@@ -109,8 +109,8 @@ def test_whole_epochs_may_be_lost(lost: int) -> None:
     assert opener.open(sealer.seal(b"after")) == b"after"
 
 
-def test_no_number_that_is_not_authentic_takes_a_key_away() -> None:
-    """Somebody on the path flips bits of the number, so it seems to be far ahead or behind."""
+def test_a_forged_number_takes_no_key_away() -> None:
+    """An attacker on the path flips bits of the number, so it seems to be far ahead or behind."""
     sealer, opener = short_epochs()
     first, second = sealer.seal(b"first"), sealer.seal(b"second")
     assert opener.open(first) == b"first"

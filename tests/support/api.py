@@ -84,7 +84,7 @@ async def socket_door(operator: SampleOperator, path: Path, **limits: Any) -> As
 
 @asynccontextmanager
 async def page_door(operator: SampleOperator, *, login: bool = True) -> AsyncIterator[Way]:
-    """Open a page with a login, or one for everybody."""
+    """Open a page with a login, or one without."""
     settings = dataclasses.replace(SETTINGS, web_user="admin", web_password="secret") if login else SETTINGS
     desk = make_desk(operator, PageGuard(settings.logins))
     site = Site(settings, Sources(operator.tunnel.survey, dict, Sampler(operator.tunnel.totals, measure)), desk)

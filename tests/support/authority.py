@@ -1,4 +1,4 @@
-"""An authority of certificates for tests, and what it issues."""
+"""An authority of certificates for tests, and the certificates that it issues."""
 
 import ssl
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Clients of one server in a process of their own, each with a service that says the client's name.
+"""Clients of one server in a process of their own, each with a service that sends the client's name.
 
 A test runs it: the arguments are the transport, the port of the server, and the names of the clients. The services
 listen at the same port on an address for each client, which its targets' name stands for.

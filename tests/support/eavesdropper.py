@@ -1,4 +1,4 @@
-"""Somebody on the line between both ends, who records all bytes and can prevent handshakes."""
+"""An eavesdropper on the line between both ends, who records all bytes and can prevent handshakes."""
 
 import asyncio
 import contextlib

@@ -76,7 +76,7 @@ async def _all(peer: Peer, *, slow: bool) -> bytes:
 
 
 class Crowd:
-    """The service, and the users' verdicts: ``wrong`` names everybody who did not get exactly the expected bytes."""
+    """The service, and the users' verdicts: ``wrong`` names all users who did not get exactly the expected bytes."""
 
     def __init__(self, listener: Listener) -> None:
         self.wrong: list[tuple[str, Life]] = []

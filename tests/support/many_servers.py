@@ -110,7 +110,7 @@ async def start_client(name: str) -> Client:
 
 
 async def is_ready(number: int, sockets: Sockets) -> bool:
-    """Return what a server tells its load balancer."""
+    """Return a server's answer to its load balancer."""
     peer = await sockets.dial(PAGE, host(number))
     await peer.send(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     return b" 200 " in (await peer.receive_all()).partition(b"\r\n")[0]

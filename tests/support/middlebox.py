@@ -1,4 +1,4 @@
-"""A middlebox between the two ends of a tunnel, which can delay, cut or swallow connections."""
+"""A middlebox between the two ends of a tunnel, which can delay, cut or silence connections."""
 
 import asyncio
 import contextlib

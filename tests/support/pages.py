@@ -1,4 +1,4 @@
-"""The pages of the documentation, and what is written in them."""
+"""The pages of the documentation, and their contents."""
 
 import ast
 import functools

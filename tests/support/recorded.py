@@ -1,4 +1,4 @@
-"""A whole protected tunnel with users, through somebody who records every byte and datagram of it."""
+"""A whole protected tunnel with users, through an eavesdropper who records every byte and datagram of it."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -81,7 +81,7 @@ class RecordedTunnel:
         await until(lambda: not self.client.tunnel.transport.opening)
 
     async def assert_users_undisturbed(self) -> None:
-        """Assert that each user still has their target, and nobody else's bytes."""
+        """Assert that each user still has their own target, and only its bytes."""
         for user in self.users:
             assert user.silent()
             await echo(user, b"still there")

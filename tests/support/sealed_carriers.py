@@ -217,14 +217,14 @@ class Stage(CarrierStage):
         return Flow(self.relay.flows, near, TARGET, Traffic(Meter(), Meter()), Counters())
 
     async def arrival(self) -> Arrival:
-        """Return what has arrived at the client."""
+        """Return the user that has arrived at the client."""
         await until(lambda: self.arrivals)
         arrival = self.arrivals.pop()
         assert arrival
         return arrival
 
     async def reached(self) -> Peer:
-        """Join what arrives at the client with a target; return the target's own end."""
+        """Join the user that arrives at the client with a target; return the target's own end."""
         arrival = await self.arrival()
         assert (arrival.target, arrival.datagrams) == (TARGET, False)
         peer, sock = await self.net.pair()

@@ -1,4 +1,4 @@
-"""A tunnel whose line tests cut, and whose users go on."""
+"""A tunnel whose line tests cut, and whose users continue."""
 
 import asyncio
 import random
@@ -57,7 +57,7 @@ class Torn:
 
 
 async def exchange(user: Peer, data: bytes = BULK) -> bytes:
-    """Send ``data`` and return what the echo makes of it."""
+    """Send ``data`` and return its echo."""
     _, answer = await asyncio.gather(user.send(data), user.receive(len(data)))
     return answer
 

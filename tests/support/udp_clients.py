@@ -24,7 +24,7 @@ async def insist(user: UdpPeer, answer: bytes = b"echo:") -> None:
 
 
 class UdpCompany:
-    """A server, and clients with names, each with a port that leads to an echo of its own, which says its name."""
+    """A server, and clients with names, each with a port that leads to an echo of its own, which sends its name."""
 
     server: Server
 

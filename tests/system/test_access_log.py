@@ -202,7 +202,7 @@ class TestFile:
         sink.close()
         assert (tmp_path / "log").stat().st_mode & 0o027 == 0
 
-    def test_a_file_whose_end_fails_is_opened_anew(self, tmp_path: Path) -> None:
+    def test_a_file_whose_close_fails_is_reopened(self, tmp_path: Path) -> None:
         """On NFS close(2) may report an error of an earlier write."""
         path = tmp_path / "log"
         sink = FileSink(str(path), 0)

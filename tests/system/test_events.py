@@ -1,4 +1,4 @@
-"""Events on their way out: to a command or to a web server, and what goes wrong there."""
+"""Events on their way out: to a command or to a web server, and the failures there."""
 
 import asyncio
 import base64

@@ -162,7 +162,7 @@ def test_an_exception_is_indented_in_text_and_a_field_in_json() -> None:
 
 
 def read_terminal(environment: dict[str, str]) -> bytes:
-    """Return what a program that logs one warning writes to a terminal."""
+    """Return the output of a program that logs one warning to a terminal."""
     script = "import logging; from backhaul.system import log\nlog.configure('info', 'text')\n"
     script += "logging.getLogger('backhaul').warning('careful')"
     controller, terminal = pty.openpty()

@@ -1,4 +1,4 @@
-"""The directory for what must survive a restart."""
+"""The directory for files that must survive a restart."""
 
 import os
 from pathlib import Path

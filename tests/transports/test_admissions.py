@@ -1,4 +1,4 @@
-"""Admissions on the tunnel's port of a server: what they admit, and what does not."""
+"""Admissions on the tunnel's port of a server: valid ones, and others."""
 
 import asyncio
 import secrets

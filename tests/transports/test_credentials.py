@@ -19,7 +19,7 @@ def test_a_token_selects_its_client(token: bytes | memoryview, name: str) -> Non
 
 
 @pytest.mark.parametrize("presented", [b"", b"firs", b"first ", b"FIRST", b"berlin", b"firstnext"])
-def test_what_is_no_token_selects_nobody(presented: bytes) -> None:
+def test_other_texts_than_tokens_select_no_client(presented: bytes) -> None:
     assert CREDENTIALS.find(presented) is None
 
 

@@ -268,7 +268,7 @@ class TestWithAServer:
 
 
 class TestTlsInBetween:
-    """Somebody with another certificate ends TLS, and passes everything on."""
+    """An attacker with another certificate ends TLS, and passes everything on."""
 
     server: Server
 

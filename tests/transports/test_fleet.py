@@ -132,7 +132,7 @@ def after_a_peak(relay: Relay, owner: Owner) -> Fleet:
     return fleet
 
 
-async def test_what_a_peak_has_left_is_closed(hasty: Relay) -> None:
+async def test_connections_left_by_a_peak_are_closed(hasty: Relay) -> None:
     fleet = after_a_peak(hasty, owner := Owner())
     owner.idle = 18
     await until(lambda: owner.closed)

@@ -84,7 +84,7 @@ async def test_a_client_that_waits_in_vain_closes_the_connection(stage: Stage, k
 
 
 class Half(NamedTuple):
-    """The client's end of a connection: its user goes on, and the end of the target waits for a full line."""
+    """The client's end of a connection: its user continues, and the end of the target waits for a full line."""
 
     far: Peer
     target: Peer
@@ -170,7 +170,7 @@ async def test_an_announcement_that_exceeds_the_memory_costs_its_user_alone(stag
 
 @each_kind
 @pytest.mark.parametrize("late", ["end", "data"])
-async def test_what_follows_an_end_before_the_target_is_reached_drops_the_connection(
+async def test_bytes_after_an_end_before_the_target_is_reached_drop_the_connection(
     stage: Stage, kind: Kind, late: str
 ) -> None:
     _, far = await stage.client(kind)

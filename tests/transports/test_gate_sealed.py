@@ -1,4 +1,4 @@
-"""Protected sessions on the tunnel's port of a server: handshakes, admissions, and what imitates them."""
+"""Protected sessions on the tunnel's port of a server: handshakes, admissions, and imitations of them."""
 
 import asyncio
 import secrets
@@ -85,7 +85,7 @@ class TestHandshake:
         await rejected(public, framed(Sealed.HANDSHAKE, begin("ws").message))
 
     @pytest.mark.limits(failures=3)
-    async def test_many_wrong_tokens_bar_an_address_and_lock_nobody_out(
+    async def test_many_wrong_tokens_bar_an_address_and_lock_no_client_out(
         self, public: Public, caplog: pytest.LogCaptureFixture
     ) -> None:
         for _ in range(4):
@@ -279,7 +279,7 @@ class TestSecurity:
         assert public.server.tunnel.connected
 
     async def test_a_client_that_saw_tls_is_listened_to(self, public: Public) -> None:
-        """Somebody has wrapped transport tcp into TLS of his own."""
+        """A proxy has wrapped transport tcp into TLS of its own."""
         handshake = begin(settings=client_settings(security=Security.REQUIRED), seen=Seen(bytes(32)))
         control = await public.tunnel_connection()
         await control.send(framed(Sealed.HANDSHAKE, handshake.message))

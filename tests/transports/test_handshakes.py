@@ -142,7 +142,7 @@ async def test_under_a_flood_from_many_networks_the_last_one_is_next(door: Door)
     assert (await door.serve(1))[0] == "client"
 
 
-async def test_a_handshake_that_has_begun_goes_on_under_a_flood(door: Door) -> None:
+async def test_a_handshake_that_has_begun_continues_under_a_flood(door: Door) -> None:
     _, far = door.connect("client")
     said, heard = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,4 +1,4 @@
-"""Protected sessions on transports over HTTP: what proves nothing is a visitor, and gets the decoy."""
+"""Protected sessions on transports over HTTP: unauthenticated peers are visitors, and get the decoy."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from backhaul.wire.smux import Settings
 from backhaul.wire.upgrade import RefusedError
 
 REPLACED = "replaced the connected one"
-ELSEWHERE = Seen(bytes(32))  # TLS of somebody in between
+ELSEWHERE = Seen(bytes(32))  # TLS of an attacker in between
 VOUCHED = Seen(bytes(32), verified=True)
 
 

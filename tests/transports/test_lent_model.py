@@ -1,8 +1,8 @@
-"""Users of random lives on two connections that serve one after the other, beside what they may expect.
+"""Users of random lives on two connections that serve one after the other, compared with a model.
 
 Both ends are real, and so are the sockets of users and targets. Steps come in any order, and the kernel passes on bytes
-between them or not. Whoever ends in order gets all bytes of the other side, whoever is reset gets the first ones, and
-nobody gets any other.
+between them or not. An end that closes cleanly gets all bytes of the other side, one that is reset gets the first
+ones, and none gets any other.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Side:
         self.finished = False  # the end of the other side has arrived
 
     def send(self, count: int) -> None:
-        """Send as much as the kernel takes."""
+        """Send as much as the kernel accepts."""
         with contextlib.suppress(BlockingIOError, OSError):
             self.sent += self.peer.sock.send(self.stream[self.sent : self.sent + count])
 

@@ -94,7 +94,7 @@ async def test_datagrams_go_both_ways(stage: Stage, kind: Kind) -> None:
 
 @each_kind
 @pytest.mark.parametrize("end", ["half-close", "reset"])
-async def test_what_follows_the_target_at_once_is_not_lost(stage: Stage, kind: Kind, end: str) -> None:
+async def test_bytes_right_after_the_target_are_not_lost(stage: Stage, kind: Kind, end: str) -> None:
     """The client gets announcement, bytes and end in one read, before the target is reached."""
     carrier, line = await stage.server(kind)
     user, peer = await stage.user(b"early")

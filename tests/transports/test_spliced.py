@@ -1,4 +1,4 @@
-"""Bulk between a socket and a connection of blocks, which the kernel moves: what it takes in part, and what breaks."""
+"""Bulk between a socket and a connection of blocks, which the kernel moves: partial writes and failures."""
 
 import asyncio
 import os
@@ -122,7 +122,7 @@ async def test_without_pipes_bulk_is_copied(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("buffer", [0, SMALL])
-async def test_a_block_goes_on_when_pipes_run_out(stage: Stage, buffer: int) -> None:
+async def test_a_block_continues_when_pipes_run_out(stage: Stage, buffer: int) -> None:
     ends = await server_end(stage, buffer=buffer)
     before = await fill(ends.user)
     stage.relay.pipes.max_lent = 0
@@ -147,7 +147,7 @@ async def test_a_user_who_resets_within_a_block_cuts_it(stage: Stage) -> None:
 
 
 async def test_urgent_data_of_a_user_does_not_stop_bulk(stage: Stage) -> None:
-    """The kernel splices none of it, and nothing behind it."""
+    """The kernel splices none of it, and nothing after it."""
     ends = await server_end(stage)
     await payload(ends.tunnel, await fill(ends.user))
     await ends.user.send(bytes(COPY_SIZE * 2))
@@ -171,7 +171,7 @@ async def test_urgent_data_of_a_client_does_not_stop_bulk(stage: Stage) -> None:
 
 
 async def test_bytes_that_come_with_the_end_of_a_header_go_first(stage: Stage) -> None:
-    """The user's socket takes none of them, but has room again when those behind them have arrived."""
+    """The user's socket takes none of them, but has room again when later ones have arrived."""
     near, far = await stage.net.pair()
     near.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     seals, theirs = stage.seals(TCP)

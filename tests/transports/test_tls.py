@@ -165,7 +165,7 @@ class TestRenewal:
         await user.send(b"still there")
         assert await user.receive(11) == b"still there"
 
-    async def test_users_come_and_go_on(self, tls_net: Net, files: Files) -> None:
+    async def test_users_come_and_continue(self, tls_net: Net, files: Files) -> None:
         tunnel = await tls_net.tunnel(await tls_net.echo())
         before = await tunnel.user()
         files.issue()
@@ -174,7 +174,7 @@ class TestRenewal:
         await echo(before, b"before it")
 
     @pytest.mark.parametrize(("overlap", "known"), [(60.0, 2), (0.0, 1)])
-    def test_the_certificate_before_is_recognised_for_a_while(self, files: Files, overlap: float, known: int) -> None:
+    def test_the_former_certificate_is_recognised_for_a_while(self, files: Files, overlap: float, known: int) -> None:
         context = ServerContext(ServerTls(str(files.cert), str(files.key), look_every=-1.0, overlap=overlap))
         assert len(context.fingerprints) == 1
         before = context.fingerprints

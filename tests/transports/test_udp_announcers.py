@@ -18,7 +18,7 @@ TUNNEL: Final = b"a tunnel"
 
 
 class Client:
-    """A client with any numbers, and what its session reports."""
+    """A client with any numbers, and the reports of its session."""
 
     sizes = frozenset[int]()
 

@@ -40,7 +40,7 @@ def chosen(balance: Balance[Member], ip: str = "192.0.2.1") -> Member:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nobody_is_chosen_who_is_not_there(kind: Kind) -> None:
+def test_only_present_members_are_chosen(kind: Kind) -> None:
     everyone = members(3)
     balance = present(kind, everyone)
     for member in everyone:

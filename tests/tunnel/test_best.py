@@ -170,7 +170,7 @@ class TestChange:
         assert best.choose([FAILING, DIALLED], 0) == (0, 1)
         assert best.choose([UP, DIALLED], 1) == (0,)
 
-    def test_a_server_that_can_not_be_measured_is_a_makeshift(self) -> None:
+    def test_a_server_that_can_not_be_measured_is_a_last_resort(self) -> None:
         best = Best(2)
         assert best.choose([FAILING, DIALLED], 0) == (0, 1)
         assert best.choose([FAILING, UP], 1) == (1,)

@@ -40,7 +40,7 @@ async def reload(company: Company, config: ServerConfig) -> None:
 
 @contextlib.contextmanager
 def listening() -> Iterator[int]:
-    """Listen on a port, so that nobody else can."""
+    """Listen on a port, so that no other program can."""
     with socket.create_server((HOST, 0)) as sock:
         yield sock.getsockname()[1]
 

@@ -42,7 +42,7 @@ async def crowd(transport: str, bind_port: int, target: int) -> AsyncIterator[No
 
 
 class Users:
-    """Users who have been answered; each says a name that nobody else has."""
+    """Users who have been answered; each sends a unique name."""
 
     def __init__(self, net: Net) -> None:
         self._net = net

@@ -16,7 +16,7 @@ NAMES = ("berlin", "paris", "rome")
 
 
 class Panel:
-    """A group of three clients; the service of each says its name."""
+    """A group of three clients; the service of each sends its name."""
 
     def __init__(self, net: Net) -> None:
         self.company = Company(net)

@@ -1,4 +1,4 @@
-"""What both ends report of themselves, and the sending of it as the configuration wants."""
+"""The events of both ends, and their sending as the configuration requires."""
 
 import contextlib
 import functools

@@ -96,7 +96,7 @@ def test_a_changed_rate_bounds_the_next_read_of_present_users() -> None:
 
 
 class Stopped:
-    """Time that stands still."""
+    """Time that does not advance."""
 
     def time(self) -> float:
         return 0.0

@@ -61,7 +61,7 @@ async def test_users_are_served_until_the_server_is_reloaded_too(
 
 
 @every_second
-async def test_the_tunnel_before_is_left_in_the_end(any_net: Net) -> None:
+async def test_the_former_tunnel_is_left_in_the_end(any_net: Net) -> None:
     any_net.timings = {"replacement": 0.0}
     tunnel, _ = await started(any_net)
     await moved_first(tunnel)
@@ -70,7 +70,7 @@ async def test_the_tunnel_before_is_left_in_the_end(any_net: Net) -> None:
 
 
 @every_second
-async def test_another_reload_leaves_the_tunnel_before_the_first(any_net: Net) -> None:
+async def test_another_reload_leaves_the_tunnel_from_before_the_first(any_net: Net) -> None:
     tunnel, _ = await started(any_net)
     await moved_first(tunnel)
     assert tunnel.client.session().connected
@@ -89,7 +89,7 @@ async def test_a_tunnel_that_is_protected_in_another_way_is_left_at_once(
 
 
 @every_second
-async def test_a_narrower_list_of_targets_holds_for_the_tunnel_before(any_net: Net) -> None:
+async def test_a_narrower_list_of_targets_applies_to_the_former_tunnel(any_net: Net) -> None:
     tunnel, _ = await started(any_net)
     await moved_first(tunnel, allow_targets=("127.0.0.1:1",))
     await turned_away(tunnel)

@@ -69,7 +69,7 @@ async def test_a_client_that_gives_no_sign_of_life_makes_room() -> None:
         assert await last_of(silent) == Signal.REPLACED
 
 
-async def test_a_token_that_is_removed_while_a_client_waits_admits_nobody() -> None:
+async def test_a_token_that_is_removed_while_a_client_waits_admits_no_client() -> None:
     async with Net("tcp") as net:
         net.limits = replace(net.limits, sign_of_life=1.5)
         company = Company(net)

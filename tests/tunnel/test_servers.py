@@ -203,7 +203,7 @@ async def test_a_question_costs_a_tunnel_nothing(any_net: Net) -> None:
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ws"])
-async def test_what_does_not_answer_a_question_is_not_asked_again(net: Net, transport: str) -> None:
+async def test_a_server_that_does_not_answer_a_question_is_not_asked_again(net: Net, transport: str) -> None:
     """A server of v0.7.2 would use the connection for a user."""
     net.transport = transport
     server = await net.server(port := free_port(), lines=LEGACY)

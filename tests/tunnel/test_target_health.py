@@ -1,4 +1,4 @@
-"""The health of targets, as their users show it."""
+"""The health of targets, judged by their users."""
 
 from tests.support.net import echo, free_port, until
 from tests.support.tunnel import Net, turned_away

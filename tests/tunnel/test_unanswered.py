@@ -40,7 +40,7 @@ async def test_users_who_give_up_are_counted_and_many_cause_a_warning(
 
 
 @pytest.mark.timings(answer=1000)
-async def test_users_who_change_their_mind_are_not_counted(public: Public) -> None:
+async def test_users_who_leave_early_are_not_counted(public: Public) -> None:
     await public.client()
     user, _ = await unanswered(public)
     user.reset()

@@ -89,7 +89,7 @@ def test_a_part_of_a_block_is_not_between_blocks(block: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
-def test_what_follows_a_stop_is_kept(size: int) -> None:
+def test_bytes_after_a_stop_are_kept(size: int) -> None:
     class Stopping(Reader):
         def on_block(self, kind: int, body: bytes) -> None:
             super().on_block(kind, body)

@@ -31,7 +31,7 @@ def socks(login: Login = NO_LOGIN, host: str = "server.example") -> SocksExchang
 
 
 def play(exchange: Exchange, data: bytes, size: int = 1 << 16) -> tuple[bytes, bytes]:
-    """Feed ``data``, again from the first byte that was not taken; return what is sent and what is left."""
+    """Feed ``data``, again from the first byte that was not taken; return the sent bytes and the remaining ones."""
     sent = b""
     while data:
         step = exchange.feed(data[:size])

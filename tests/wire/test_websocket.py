@@ -245,7 +245,7 @@ def test_the_end_of_an_empty_message_is_delivered(frames: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_what_follows_a_stop_is_fed_again(size: int) -> None:
+def test_bytes_after_a_stop_are_fed_again(size: int) -> None:
     sent = encode(BINARY, b"last", masked=True) + encode(TEXT, b"", masked=True)
     rest = encode(BINARY, b"of the next", masked=True) + encode(PING, b"", masked=True)[:3]
     recorder, heard = Recorder(), []

@@ -69,7 +69,7 @@ def test_doing_what_is_due_always_moves_the_deadline_past_now(pauses: list[float
         assert clock.deadline > now
 
 
-def test_both_clocks_can_be_started_anew() -> None:
+def test_both_clocks_can_be_restarted() -> None:
     clock = keepalive()
     clock.received = True
     clock.restart(95.0)

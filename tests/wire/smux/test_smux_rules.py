@@ -122,7 +122,7 @@ def test_r06_an_address_is_cut_at_the_largest_frame() -> None:
     assert end.take() == syn(3) + psh(3, TARGET[:10]) + psh(3, TARGET[10:])
 
 
-def test_r07_fin_comes_last_and_the_other_direction_goes_on() -> None:
+def test_r07_fin_comes_last_and_the_other_direction_stays_open() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     pipe.write(b"request")

@@ -21,7 +21,7 @@ def received(end: End, payload: bytes) -> Pipe:
 
 
 @pytest.mark.parametrize(("role", "last"), [(Role.CLIENT, 0xFFFF_FFFF), (Role.SERVER, 0xFFFF_FFFE)])
-def test_open_fails_once_the_ids_are_used_up_and_the_session_goes_on(role: Role, last: int) -> None:
+def test_open_fails_once_the_ids_are_used_up_and_the_session_continues(role: Role, last: int) -> None:
     end = End(role)
     end.session.next_id = last
     pipe = end.open()
@@ -237,7 +237,7 @@ def test_no_update_for_a_stream_that_both_have_finished() -> None:
     assert updates(end.take()) == []
 
 
-def test_updates_go_on_after_the_fin_of_this_end() -> None:
+def test_updates_continue_after_the_fin_of_this_end() -> None:
     end = End(Role.SERVER, V2)
     pipe = received(end, b"request")
     pipe.read(7)

@@ -40,8 +40,8 @@ def settings_of(vector: Vector) -> Settings:
 def data_of(record: Vector, *, continued: bool) -> list[bytes]:
     """Return the frames of a vector (or of its inbound part) as bytes.
 
-    Long payloads are not in the file. They follow the pattern, which goes on from frame to frame of a stream or begins
-    anew in each. The hash decides between the two.
+    Long payloads are not in the file. They follow the pattern, which continues from frame to frame of a stream or
+    restarts in each. The hash decides between the two.
     """
     frames, offsets = [], dict.fromkeys((frame["sid"] for frame in record["frames"]), 0)
     for frame in record["frames"]:
@@ -218,7 +218,7 @@ def test_tolerated_frames_have_their_meaning() -> None:
 
 @pytest.mark.parametrize("name", names_in(BROKEN))
 def test_broken_input_ends_the_session(name: str) -> None:
-    """The Go library silently stops reading but goes on writing; this session fails at once and writes nothing."""
+    """The Go library silently stops reading but continues to write; this session fails at once and writes nothing."""
     vector = VECTORS[name]
     end = End(Role.SERVER, settings_of(vector))
     syn, broken, late_syn = data_of(vector["inbound"], continued=False)
