@@ -186,7 +186,7 @@ class Process:
             ending.result()
         else:
             ending.cancel()
-            self._end.close()  # with resets: at exit the kernel closes in order, as if half an answer were complete
+            self._end.close()  # with resets: at exit the kernel closes cleanly, as if half an answer were complete
         log.info("stopped")
 
     async def _another_signal(self) -> None:

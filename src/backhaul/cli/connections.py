@@ -99,7 +99,7 @@ def run_watch(wish: Wish) -> int:
 
 
 class Rates:
-    """The rates of connections, from this look and the one before."""
+    """The rates of connections, from this look and the previous one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

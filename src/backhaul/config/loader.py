@@ -176,7 +176,7 @@ def _build(side: str, table: object) -> tuple[Config, list[str]]:
 
 
 def _ignored(side: str, table: dict[str, Any]) -> Iterator[str]:
-    """Yield a warning for each name that is no key of this side.
+    """Yield a warning for each name that is not a key of this side.
 
     v0.7.2 ignores these names, so files that work with it may have some.
     """

@@ -67,7 +67,7 @@ _PROXY: Final = {
 
 
 def read(text: str, file: str) -> dict[str, object]:
-    """Return the document that the text would be in TOML; raise ConvertError for one that is no INI."""
+    """Return the document that the text would be in TOML; raise ConvertError for one that is not INI."""
     parser = configparser.RawConfigParser(strict=False, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign] # as the documentation asks for
     try:

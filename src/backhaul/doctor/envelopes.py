@@ -16,7 +16,7 @@ from .channel import Channel
 _READ: Final = 1 << 14
 _MAX_ANSWER: Final = 2048  # bytes of the answer to a large probe
 _BAD_REQUEST: Final = 400
-_SHOWN: Final = 40  # bytes of something that is no answer
+_SHOWN: Final = 40  # bytes of other data than an answer
 
 
 class Silence(NamedTuple):

@@ -184,7 +184,7 @@ class Link:
 
     @property
     def settled(self) -> bool:
-        """True if the other end misses nothing, as far as is known, when the session ends now."""
+        """True if the other end would lose nothing, as far as is known, if the session ended now."""
         return not self.sender.blocked
 
     def lost(self, why: str) -> None:

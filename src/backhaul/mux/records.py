@@ -1,6 +1,6 @@
 """The records of a session on its connection: in a byte stream, or in WebSocket messages, sealed or in clear.
 
-Messages pass proxies, which may cut them into fragments, mask them anew, and ping both ends.
+Messages pass proxies, which may cut them into fragments, change their masks, and ping both ends.
 """
 
 import functools

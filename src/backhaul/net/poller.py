@@ -54,7 +54,7 @@ class Poller(Protocol):
     """A poller calls back when a socket is readable or writable. A callback may come without cause."""
 
     ending: bool
-    """Within a callback: true if the peer has ended in order, so that the end may follow the bytes."""
+    """Within a callback: true if the peer has ended cleanly, so that the end may follow the bytes."""
 
     faults: LogThrottle
     """The log of unexpected exceptions, those of callbacks and of other handlers of connections."""

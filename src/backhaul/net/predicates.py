@@ -25,7 +25,7 @@ def has_input(sock: socket.socket) -> bool:
 
 
 def is_established(sock: socket.socket) -> bool:
-    """Return whether neither the end nor an error waits to be read; whether bytes do is not asked; below TLS, if any.
+    """Return whether neither the end nor an error waits to be read, regardless of bytes; below TLS, if any.
 
     This takes 0.7 us, a third of the time of a peek, which raises an exception when nothing waits.
     """

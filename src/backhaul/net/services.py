@@ -35,7 +35,7 @@ def look_up_service(name: str) -> Records:
 
 
 def records_of(name: str, make_resolver: "Callable[[], Resolver]") -> Records:
-    """Ask the name servers of a resolver, which is made anew because the system's may have changed; raise OSError."""
+    """Ask the name servers of a new resolver, because the system's may have changed; raise OSError."""
     from dns import exception, resolver  # noqa: PLC0415
 
     try:

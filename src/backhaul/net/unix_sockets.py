@@ -57,7 +57,7 @@ class SocketFile(NamedTuple):
 
     @classmethod
     def at(cls, path: str) -> Self:
-        """Return the file at ``path``; raise OSError if it is no socket."""
+        """Return the file at ``path``; raise OSError if it is not a socket."""
         found = Path(path).lstat()
         if not stat.S_ISSOCK(found.st_mode):
             raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))

@@ -60,7 +60,7 @@ class Consumer(Protocol):
         """Send again, because the connection accepts bytes."""
 
     def close(self) -> None:
-        """End the connection in order, and drop the channel."""
+        """End the connection cleanly, and drop the channel."""
 
     def abort(self) -> None:
         """End the connection with a reset, after an internal error or for lack of memory."""
@@ -121,4 +121,4 @@ class Channel(Protocol):
         """Tell the peer that this direction is over."""
 
     def drop(self, *, reset: bool) -> None:
-        """Release the channel, in order or with a reset; the consumer is not called any more."""
+        """Release the channel, cleanly or with a reset; the consumer is not called any more."""

@@ -22,7 +22,7 @@ class Events(Protocol):
         """Learn that the peer's user or target was reset."""
 
     def on_reset_after_end(self) -> None:
-        """Learn that it was reset after the end of its direction: it may be that of the user before this one."""
+        """Learn that it was reset after the end of its direction: it may be that of the previous user."""
 
     def on_ping(self, answer: bytes) -> None:
         """Answer a ping."""

@@ -47,7 +47,7 @@ class DatagramChannel:
             self._frame(batch)
 
     def close(self) -> None:
-        """Close the channel in order."""
+        """Close the channel cleanly."""
         if self._ended is None:
             return
         self._received = self._ended = None

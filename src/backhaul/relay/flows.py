@@ -92,7 +92,7 @@ class Flow:
         self.since = self.last_used
 
     def attach(self, far: DatagramEnd) -> None:
-        """Make ``far`` the far end, which replaces the one before; datagrams that waited go first."""
+        """Make ``far`` the far end, which replaces the previous one; datagrams that waited go first."""
         before, self._far = self._far, far
         if isinstance(before, DatagramQueue):
             far.send(before.take())

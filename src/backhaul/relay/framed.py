@@ -212,7 +212,7 @@ class FramedRelay:
         self.end(Ending.SHORT_OF_MEMORY)
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket and finish the channel in order, or with a reset because the program stops."""
+        """Close the socket and finish the channel cleanly, or with a reset because the program stops."""
         self.end(Ending.SHUTDOWN if reset else rule.ENDING[self._state.ended])
 
     def silent_for(self, seconds: float) -> None:

@@ -39,7 +39,7 @@ class Action(IntEnum):
     HOLD = 2
     """Tell it later, when nothing has moved for a while."""
     CLOSE = 3
-    """Close both ends in order."""
+    """Close both ends cleanly."""
 
 
 class State(NamedTuple):

@@ -238,7 +238,7 @@ class ServerChannel(LentChannel):
         super().on_end(taken)
 
     def on_reset_after_end(self) -> None:
-        """Pass on the reset of this target; that of the user before has crossed the end of that user."""
+        """Pass on the reset of this target; that of the previous user has crossed their end."""
         if self._end_received:
             self.on_reset()
 

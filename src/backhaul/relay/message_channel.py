@@ -154,7 +154,7 @@ class MessageChannel:
             self._consumer.close()
 
     def drop(self, *, reset: bool) -> None:
-        """Release the connection, in order or with a reset; a backlog is sent first unless it is reset."""
+        """Release the connection, cleanly or with a reset; a backlog is sent first unless it is reset."""
         try:
             self._let_go(reset=reset)
         except Exception as error:  # noqa: BLE001 - the peer would wait for ever
@@ -202,7 +202,7 @@ class MessageChannel:
             self.close(reset=True)
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the connection, in order or with a reset."""
+        """Close the connection, cleanly or with a reset."""
         self._release(reset=reset)
 
     def on_payload(self, piece: memoryview) -> None:

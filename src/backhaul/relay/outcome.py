@@ -26,7 +26,7 @@ class Ending(Enum):
 
 
 ORDERLY: Final = frozenset({Ending.USER, Ending.TARGET})
-"""The endings after which both ends are closed in order, without a reset."""
+"""The endings after which both ends are closed cleanly, without a reset."""
 
 
 class Outcome(NamedTuple):

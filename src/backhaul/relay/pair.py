@@ -105,7 +105,7 @@ class Pair:
         self.end(Ending.FAILED)
 
     def close(self, *, reset: bool = False) -> None:
-        """Close both sockets in order, or with a reset because the program stops."""
+        """Close both sockets cleanly, or with a reset because the program stops."""
         self.end(Ending.SHUTDOWN if reset else rule.ENDING[self.state.ended])
 
     def end(self, ending: Ending) -> None:

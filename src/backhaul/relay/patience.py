@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Limits in seconds; a relay reads them anew each time, so a reload can replace them."""
+    """Limits in seconds; a relay reads them each time, so a reload can replace them."""
 
     half_close: float = 3600.0
     """Silence after which a connection with one ended direction is reset."""

@@ -12,7 +12,7 @@ _NO_RECORD: Final = memoryview(b"")
 
 
 class RecordMessages:
-    """Collects records from the payload of messages. Proxies may cut messages into fragments, or mask them anew."""
+    """Collects records from the payload of messages. Proxies may cut messages into fragments, or change their masks."""
 
     __slots__ = ("_opener", "_rest")
 

@@ -97,7 +97,7 @@ class Resumption:
                 link.keep_no_longer()
 
     def leave_private(self, name: str) -> None:
-        """Keep sessions that nobody on the line could read no longer than their connections: others are in clear."""
+        """End sessions that an eavesdropper can't read when they lose their connections: other ones are in clear."""
         for link in list(self.links.values()):
             if link.private and link.peer.name == name:
                 link.keep_no_longer()

@@ -29,7 +29,7 @@ def function(secret: bytes, size: int = SIZE) -> hashlib.blake2b:
 
 
 def derive(secret: bytes, purpose: bytes) -> bytes:
-    """Return another secret, which nobody can tell from random bytes without ``secret``."""
+    """Return another secret, indistinguishable from random bytes without ``secret``."""
     return hashlib.blake2b(purpose, key=secret, digest_size=SIZE, person=_PERSON).digest()
 
 

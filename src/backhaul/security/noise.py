@@ -142,7 +142,7 @@ class _State:
     def mix_secret(self, private: X25519PrivateKey, public: bytes) -> None:
         try:
             secret = private.exchange(X25519PublicKey.from_public_bytes(public))
-        except ValueError:  # a point of small order, for which the secret is no secret
+        except ValueError:  # a point of small order, with which the secret would be public
             raise HandshakeError("the peer's public key is of small order") from None
         self._chain, self._key = _derive(self._chain, secret)[:2]
 

@@ -88,7 +88,7 @@ class StdoutSink:
     """Standard output, where the log of the program goes too."""
 
     def write(self, lines: bytes) -> None:
-        """Write the lines; raise OSError if nobody reads them."""
+        """Write the lines; raise OSError if they have no reader."""
         _write_all(sys.__stdout__.fileno() if sys.__stdout__ else -1, lines)
 
     def reopen(self) -> None:

@@ -82,7 +82,7 @@ class Credentials:
         self.several = len({credential.name for credential in self._all}) > 1
         """True if there is more than one client."""
         self.sizes = frozenset(len(credential.token) for credential in self._all)
-        """The lengths of the tokens in bytes: data of another length is no token."""
+        """The lengths of the tokens in bytes: data of another length is not a token."""
         self.longest = max(self.sizes, default=0)
         """The length of the longest token."""
 

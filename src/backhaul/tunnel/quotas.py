@@ -231,7 +231,7 @@ class Quotas:
             return False
 
     async def _turn(self) -> None:
-        """Begin another day, if it has come; not while the one before is being stored."""
+        """Begin another day, if it has come; not while the previous one is being stored."""
         async with self._saving:
             before = self._ledger.day
             if not self._ledger.turn(day_at(self._clock(), self._zone)):

@@ -55,7 +55,7 @@ class Timings:
     stable: float = 60.0
     """The time for which an earlier server stays connected before the client leaves those after it."""
     replacement: float = 600.0
-    """The time for which a client goes on with the tunnel before a reload while the new one can't be connected."""
+    """The time for which a client keeps its former tunnel after a reload while the new one can't be connected."""
     measure: float = 20.0
     """The pause between two measurements of each server, if the best one is wanted."""
     settle: float = 1.0

@@ -193,7 +193,7 @@ class UdpListener:
         self.port = port
         self.flows: dict[Address, Flow] = {}
         self.loose: dict[Address, Flow] = {}
-        """Flows that may begin anew with the next datagram of their user."""
+        """Flows that may begin again with the next datagram of their user."""
         self.socket = DatagramSocket(poller, sock, self._received, port.udp)
 
     def close(self) -> None:

@@ -135,7 +135,7 @@ class BlockReader(ABC):
                     at = self._gather(data, at)
 
     def _gather(self, data: memoryview, at: int) -> int:
-        """Keep the bytes of a header, and of a body that is no payload; return where the next bytes begin."""
+        """Keep the bytes of a header, and of a body that is not payload; return where the next bytes begin."""
         rest = self._rest
         after = at + max(0, HEADER_SIZE - len(rest))
         rest += data[at:after]

@@ -9,7 +9,7 @@ _TO_SERVER = frozenset({Signal.HEARTBEAT, Signal.CLOSED, Signal.RTT})
 
 
 class UnknownSignalError(TransportError):
-    """The server sent a byte that is no signal."""
+    """The server sent a byte that is not a signal."""
 
 
 class ServerControlDecoder:

@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Feature(IntEnum):
-    """An ability that v0.7.2 does not have; docs/protocol.md describes what each changes on the wire.
+    """An ability that v0.7.2 lacks; docs/protocol.md describes what each changes on the wire.
 
     Handshakes carry the numbers; none is ever reused for another ability. A set finds numbers without a call of Python,
     and each user takes several looks.

@@ -346,7 +346,7 @@ class DedicatedClient(PooledClient[IdleConnection]):
 
     def _begin(self, connection: Connection, among: set[IdleConnection]) -> None:
         carrier = self._make_idle(connection, self)
-        if among is self._carriers:  # not one of the control channel before
+        if among is self._carriers:  # not one of the previous control channel
             self._reusing = carrier.reused
         among.add(carrier)
 

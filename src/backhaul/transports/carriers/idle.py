@@ -56,7 +56,7 @@ class SilentConnection(ABC):
     def _alive(self) -> bool:
         """Return whether the connection is silent, as it should be; otherwise its bytes or its end are handled.
 
-        Bytes on one that is reused may concern the user before, and are handled with those of the next.
+        Bytes on a reused one may concern the previous user, and are handled with those of the next.
         """
         if self._sock.fileno() < 0:
             return False
@@ -148,7 +148,7 @@ class SilentConnection(ABC):
             self._give_up()
 
     def _refuse(self) -> None:
-        """Close a connection that is no tunnel connection; its owner, just making this object, is told later."""
+        """Close a connection that is not a tunnel connection; tell its owner, which is creating this object, later."""
         self.close()
         self._relay.loop.call_soon(self._gone)
 

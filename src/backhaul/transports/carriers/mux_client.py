@@ -171,7 +171,7 @@ class MuxClient(PooledClient[Link]):
         self._door.tell_ended(identity)
 
     def link_ended(self, peer: Peer, identity: bytes) -> None:
-        """Tell the server on the control channel, because the session's own connection may bring nothing there."""
+        """Tell the server on the control channel, because the session's own connection may be dead."""
         self._relay.resumption.ended(peer.instance, identity)
 
     def link_parked(self, link: Link) -> None:

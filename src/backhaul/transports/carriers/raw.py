@@ -45,7 +45,7 @@ class RawIdle(SilentConnection):
     def __init__(self, relay: "RawResources", connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection)
         self._owner = owner
-        if connection.received:  # v0.7.2 sends nothing, so this is no tunnel connection
+        if connection.received:  # v0.7.2 sends nothing, so this is not a tunnel connection
             self._refuse()
 
     def attach(self, user: User) -> bool:

@@ -115,14 +115,14 @@ class ProtectedServer:
         return True
 
     def _reach(self, block: int) -> None:
-        """Enter this block, the next one, and for late announcements the one before."""
+        """Enter this block, the next one, and for late announcements the previous one."""
         if block > self._block:
             self._block = block
             near = range(max(0, block - 1), block + 2)
             self._enter_blocks((block_of(self._opener.masked(one << BLOCK_BITS)) for one in near), self)
 
     def assign(self, tunnel: bytes, target: str, counters: Counters) -> Assigned:
-        """Assign a tunnel, with a message that is sealed anew each time."""
+        """Assign a tunnel, with a message that is sealed again each time."""
         assignment = Assignment(tunnel, next(self._numbers), target)
         line = _line(self._keys, assignment, self._messages, counters)
         return Assigned(line, functools.partial(self._message, assignment))

@@ -26,7 +26,7 @@ class _Nobody:
     sizes = frozenset[int]()
 
     def take(self, datagram: bytes | memoryview, address: Address) -> bool:
-        """Return False: it is no message."""
+        """Return False: it is not a message."""
         del datagram, address
         return False
 

@@ -102,7 +102,7 @@ class HttpDoor(SealingDoor):
             raise UnansweredError(str(error)) from None
         try:
             return self._keep(upgraded, functools.partial(self._begin_sealed, handshakes[0]))
-        except HandshakeError:  # a proxy has removed the cookies, or this is no server of ours
+        except HandshakeError:  # a proxy has removed the cookies, or this is another program
             raise UnansweredError("the server did not answer the protected handshake") from None
 
     async def _connect_legacy(self) -> str:

@@ -16,7 +16,7 @@ class Keepalive:
         self.restart(now)
 
     def restart(self, now: float) -> None:
-        """Start both clocks anew."""
+        """Restart both clocks."""
         self.received = False
         """True if a frame header has arrived since the last check; set by the session."""
         self._next_nop = now + self._interval

@@ -100,7 +100,7 @@ class Exchange:
             start += size
 
     async def _discard(self) -> bool:
-        """Discard the rest of the body; return whether it has ended in order."""
+        """Discard the rest of the body; return whether it has ended cleanly."""
         with contextlib.suppress(TimeoutError, BadRequestError):
             async with asyncio.timeout(self.limits.lingering_time):
                 while not self.body.done:

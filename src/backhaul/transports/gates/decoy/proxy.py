@@ -146,7 +146,7 @@ class _Passage:
             await asyncio.gather(upload, download, return_exceptions=True)
 
     def _check(self, upload: "asyncio.Task[None]") -> None:
-        """Raise an error of the visitor. One of the website is no error yet: it may answer early, and close."""
+        """Raise an error of the visitor. An error of the website does not count yet: it may answer early, and close."""
         error = upload.exception()
         if isinstance(error, BadRequestError) and self._begun:
             raise ConnectionAbortedError("the visitor's request is invalid") from error

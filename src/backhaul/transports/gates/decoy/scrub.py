@@ -17,7 +17,7 @@ class Scrubber:
     """Removes traces of the tunnel from requests: a client with a wrong path is a visitor as well."""
 
     def __init__(self, tokens: Callable[[], tuple[bytes, ...]]) -> None:
-        """``tokens`` returns those that nobody else may learn."""
+        """``tokens`` returns the tokens, which must stay secret."""
         self._tokens = tokens
 
     def scrub(self, headers: Headers) -> Headers:
