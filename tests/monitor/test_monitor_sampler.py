@@ -117,7 +117,7 @@ from tests.monitor.sample import Tunnel
 tunnel = Tunnel()
 sampler = Sampler(tunnel.totals, measure)
 sampler.tick()
-assert b"".join(slices(PROMETHEUS, Figures(tunnel.read(), {}, iter(()))))
+assert b"".join(slices(PROMETHEUS, Figures(tunnel.read(), {}, iter(()), {})))
 print(sampler.machine, legacy.stats(tunnel.read(), {}, sampler, sniffer=False))
 '
 """
