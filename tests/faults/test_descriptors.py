@@ -39,6 +39,9 @@ async def test_users(net: Net, tmp_path: Path) -> None:
         outcomes = [await answered(user) for user in users]
         assert outcomes[0]
         assert not all(outcomes)
+        status = await Program.start("status", "-c", tmp_path / "server.toml")
+        assert await status.ended() == 0, status.text
+        assert await answered(users[0])
         for user in users:
             user.close()
         while not await answered(user := await net.dial(user_port)):

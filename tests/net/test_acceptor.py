@@ -125,6 +125,25 @@ async def test_each_further_port_takes_one_descriptor(reception: Reception) -> N
         acceptor.close()
 
 
+async def test_users_leave_some_descriptors_for_others(reception: Reception) -> None:
+    with listen(HOST, port := free_port(), SocketOptions()) as listener:
+        end = os.dup(listener.fileno())  # the lowest free number
+        os.close(end)
+    accepted: list[socket.socket] = []
+    refused: list[int | None] = []
+    acceptor = Acceptor(
+        reception.poller,
+        listen(HOST, port, SocketOptions()),
+        lambda sock, _: accepted.append(sock),
+        lambda error: refused.append(error.errno),
+        end=end,
+    )
+    assert await (await reception.net.dial(port)).closed()
+    assert not accepted
+    assert refused == [errno.EMFILE]
+    acceptor.close()
+
+
 async def test_a_lack_at_one_port_leaves_the_spare_descriptor_to_the_others(reception: Reception) -> None:
     other = Reception(reception.net, reception.poller)
     for port in (reception, other, reception):

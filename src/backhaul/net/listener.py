@@ -1,8 +1,11 @@
 """The acceptor of connections, which survives a lack of descriptors."""
 
 import asyncio
+import errno
 import logging
+import os
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +36,13 @@ class Acceptor:
         refused: Callable[[OSError], None],
         *,
         batch: int = BATCH,
+        end: int = sys.maxsize,
     ) -> None:
-        """Start accepting, up to ``batch`` connections in one turn of the event loop."""
+        """Start accepting, up to ``batch`` connections in one turn of the event loop.
+
+        Connections whose descriptor would have the number ``end`` or more are closed.
+        """
+        self._end = end
         self._batch = batch
         self._loop = asyncio.get_running_loop()
         self._poller = poller
@@ -117,6 +125,10 @@ class Acceptor:
                     continue
                 self._exhausted(error)
                 return False
+            if sock.fileno() >= self._end:
+                sock.close()
+                self._refused(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                continue
             sock.setblocking(False)
             if self._anywhere:
                 avoid_pacing(sock, address[0])
