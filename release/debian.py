@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from backhaul import __version__
+from backhaul.cli.arguments import parser
 from backhaul.cli.completion import completion
-from backhaul.cli.main import parser
 from backhaul.system.unit import MARK, Unit
 
 from .deb import Entry, package, tree

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from backhaul import __version__
-from backhaul.cli.main import parser
+from backhaul.cli.arguments import parser
 from backhaul.cli.tree import Argument, Command, read
 from backhaul.config.keys import ALL, Key, keys
 from backhaul.config.messages import show

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.pages import GENERAL, PAGES, ROOT, blocks, commands, mentions, texts
 
-from backhaul.cli.main import parser
+from backhaul.cli.arguments import parser
 from backhaul.cli.tree import read
 from backhaul.config import ConfigError
 from backhaul.config.keys import keys

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from backhaul import __version__
-from backhaul.cli import main
+from backhaul.cli.arguments import parser
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
@@ -126,7 +126,7 @@ def test_its_commands_exist_in_the_program(name: str) -> None:
     if name == "CMD":
         words = form("ENTRYPOINT") + words
     assert words[0] == "backhaul"
-    main.parser().parse_args(words[1:])
+    parser().parse_args(words[1:])
 
 
 def test_files_that_must_survive_a_restart_are_in_the_volume() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from release.debian import entries
 
-from backhaul.cli.main import parser
+from backhaul.cli.arguments import parser
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "install.md").read_text()

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from backhaul.cli.main import parser
+from backhaul.cli.arguments import parser
 from backhaul.config import ServerConfig
 from backhaul.config.loader import parse
 
