@@ -37,10 +37,7 @@ async def test_a_user_who_comes_when_the_last_one_of_a_session_leaves(any_net: N
 
 @every_mux
 async def test_the_last_bytes_of_a_session_that_the_server_ends(any_net: Net) -> None:
-    listener = any_net.listen()
-    torn = await Torn.start(any_net, pool=1, target=listener.port)
-    user = await any_net.dial(torn.port)
-    target = await listener.accept()
+    torn, user, target = await Torn.with_user(any_net)
     target.shut_write()
     assert not await user.receive_some()
     control, session = torn.middlebox.paths
@@ -60,10 +57,7 @@ async def test_users_do_not_wait_for_a_session_that_the_client_has_ended_without
     any_net: Net, *, control: bool
 ) -> None:
     any_net.patience = {"unacknowledged": 3600.0}
-    listener = any_net.listen()
-    torn = await Torn.start(any_net, pool=1, target=listener.port)
-    user = await any_net.dial(torn.port)
-    target = await listener.accept()
+    torn, user, target = await Torn.with_user(any_net)
     torn.client.relay.budget.limit = 0
     torn.middlebox.paths[1].swallow()
     if control:
@@ -80,10 +74,7 @@ async def test_users_do_not_wait_for_a_session_that_the_client_has_ended_without
 @every_mux
 async def test_targets_do_not_wait_for_a_session_that_the_server_has_ended_without_a_line(any_net: Net) -> None:
     any_net.patience = {"unacknowledged": 0.3, "look": 0.05}
-    listener = any_net.listen()
-    torn = await Torn.start(any_net, pool=1, target=listener.port)
-    user = await any_net.dial(torn.port)
-    target = await listener.accept()
+    torn, user, target = await Torn.with_user(any_net)
     (link,) = links_of(torn.server)
     torn.middlebox.paths[1].swallow()
     link.end("for this test")

@@ -193,10 +193,7 @@ async def test_a_silent_connection_is_replaced(any_net: Net) -> None:
 @one_mux
 async def test_a_silent_connection_is_replaced_although_the_client_has_nothing_to_send(any_net: Net) -> None:
     any_net.patience = {"unacknowledged": 0.3, "look": 0.05}
-    listener = any_net.listen()
-    torn = await Torn.start(any_net, pool=1, target=listener.port)
-    user = await any_net.dial(torn.port)
-    target = await listener.accept()
+    torn, user, target = await Torn.with_user(any_net)
     await target.send(b"hello")
     assert await user.receive(5) == b"hello"
     for path in torn.middlebox.paths[1:]:

@@ -38,6 +38,13 @@ class Torn:
         await until(lambda: len(links_of(one)) == len(links_of(other)) == pool)
         return cls(net, one, other, middlebox, port)
 
+    @classmethod
+    async def with_user(cls, net: Net) -> tuple["Torn", Peer, Peer]:
+        """Start both ends with one session; return the tunnel, a user on it, and the user's target."""
+        listener = net.listen()
+        torn = await cls.start(net, pool=1, target=listener.port)
+        return torn, await net.dial(torn.port), await listener.accept()
+
     async def user(self) -> Peer:
         user = await self.net.dial(self.port)
         await echo(user, b"hello")

@@ -59,16 +59,9 @@ class _Shelf:
         return next(reversed(self._links[load])) if load < most else None
 
     def move(self, link: Link, before: int, load: int) -> None:
-        """Change the load of a session, as ``take`` and ``put`` do: twice for each user."""
-        links = self._links[before]
-        del links[link]
-        if not before and len(links) < self._unused:
-            self._unused = len(links)
-        if not links:
-            del self._links[before]
-        if (others := self._links.get(load)) is None:
-            others = self._links[load] = OrderedDict()
-        others[link] = None
+        """Change the load of a session."""
+        self.take(link, before)
+        self.put(link, load)
 
     def unused(self) -> list[Link]:
         """Return the sessions that have had no stream since this was called last."""

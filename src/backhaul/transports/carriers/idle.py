@@ -60,7 +60,8 @@ class SilentConnection(ABC):
         """
         if self._sock.fileno() < 0:
             return False
-        if is_established(self._sock) if self.reused else not has_input(self._sock):
+        silent = is_established(self._sock) if self.reused else not has_input(self._sock)
+        if silent:
             return True
         self._readable()
         return False
