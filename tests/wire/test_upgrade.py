@@ -270,6 +270,32 @@ def test_answers_that_refuse(status: str, text: str) -> None:
         AnswerReader(KEY).feed(refusal(status))
 
 
+def test_a_refusal_without_its_hint() -> None:
+    with pytest.raises(RefusedError) as raised:
+        AnswerReader(KEY).feed(refusal("404 Not Found"))
+    assert raised.value.what == "the server answered 404 instead of switching to WebSocket"
+
+
+@pytest.mark.parametrize(
+    ("location", "text"),
+    [
+        (b"https://www.example.com/login", "the server redirects to https://www.example.com/login: are remote_addr"),
+        (b"/\x85", r"redirects to \(unreadable\): are remote_addr"),
+        (b"x" * 300, "redirects to x{200}: are remote_addr"),
+    ],
+)
+def test_a_redirect_names_its_location(location: bytes, text: str) -> None:
+    answer = refusal("302 Found").replace(b"\r\n", b"\r\nLocation: " + location + b"\r\n", 1)
+    with pytest.raises(RefusedError, match=text):
+        AnswerReader(KEY).feed(answer)
+
+
+def test_a_gateway_that_allows_no_more_connections_is_no_refusal() -> None:
+    with pytest.raises(UpgradeError, match="allows no more connections now; set dial_rate") as raised:
+        AnswerReader(KEY).feed(refusal("429 Too Many Requests"))
+    assert not isinstance(raised.value, RefusedError)
+
+
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout", "522 Origin Timed Out", "530 Whatever"])
 def test_a_gateway_that_does_not_reach_the_server_is_no_refusal(status: str) -> None:
     with pytest.raises(UpgradeError, match=f"a proxy in between answered {status[:3]}") as raised:

@@ -237,6 +237,12 @@ class ClientEvents(ClientControlEvents, Protocol):
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target of a user, or refuse the user."""
 
+    def tunnel_opened(self) -> None:
+        """Note that a tunnel connection was opened."""
+
+    def tunnel_failed(self, error: Exception) -> None:
+        """Note that a tunnel connection could not be opened."""
+
     def doubt(self) -> None:
         """Ask for a sign of life, because tunnel connections are silent, and give the server up soon without one."""
 

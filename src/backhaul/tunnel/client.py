@@ -22,6 +22,7 @@ from .checkups import Checkups
 from .dial_pace import DialPace
 from .liveness import Liveness
 from .news import News
+from .openings import Openings
 from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
 from .reached import Reached
@@ -96,6 +97,7 @@ class ClientTunnel:
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._pace = DialPace(transport.open, config.dial_rate)
         self._timings = timings
+        self._openings = Openings(timings.refill_pauses, self._log)
         self._liveness = Liveness(timings)
         self._throttle = LogThrottle(self._log)
         self.fit = CarrierCheck(self._log)  # fed by the transport
@@ -110,7 +112,7 @@ class ClientTunnel:
     @property
     def connected(self) -> bool:
         """True if the server is connected and users can be carried, as far as this end knows."""
-        return self._channel_open and not self.fit.problem
+        return self._channel_open and not self._obstacle
 
     @property
     def extended(self) -> bool:
@@ -120,7 +122,13 @@ class ClientTunnel:
     @property
     def problem(self) -> str:
         """The reason why no user can be carried, as far as this end knows; empty if there is none."""
-        return _SAME_SERVER if self._yields else self.fit.problem
+        return _SAME_SERVER if self._yields else self._obstacle
+
+    @property
+    def _obstacle(self) -> str:
+        """The reason why the server's users can't be carried."""
+        none_open = self._transport.connections == self._transport.opening
+        return self.fit.problem or (self._openings.problem if none_open else "")
 
     @property
     def name(self) -> str:
@@ -230,6 +238,14 @@ class ClientTunnel:
         elif why := _FAREWELLS.get(signal):
             self.control_lost(why)
 
+    def tunnel_opened(self) -> None:
+        """Note that a tunnel connection was opened."""
+        self._openings.opened()
+
+    def tunnel_failed(self, error: Exception) -> None:
+        """Note that a tunnel connection could not be opened."""
+        self._openings.failed(reason(error), self._loop.time())
+
     def check_requested(self, check: Check) -> None:
         """Check the health of a target, as the server wants it."""
         self._checkups.requested(check)
@@ -265,6 +281,7 @@ class ClientTunnel:
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
         self._news.connected(peer, server=self.name)
         self.fit.begin()
+        self._openings.begin()
         if protected := self._transport.protected:
             self.fit.agreed()
         self.fit.seen()
@@ -314,8 +331,10 @@ class ClientTunnel:
     def _tick(self) -> None:
         transport = self._transport
         opening = transport.opening + self._pace.waiting
-        for _ in range(self._pool.sample(transport.idle, opening, transport.shared)):
-            self._open()
+        missing = self._pool.sample(transport.idle, opening, transport.shared)
+        if self._openings.due(self._loop.time()):
+            for _ in range(missing):
+                self._open()
         self._check_silence()
 
     def _open(self) -> None:

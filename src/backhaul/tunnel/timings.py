@@ -38,6 +38,8 @@ class Timings:
     """The interval in which these are stored."""
     look: float = 1.0
     """The client's interval of looks at its pool, and at the silence of the server."""
+    refill_pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
+    """The client's pauses before it replaces idle tunnel connections after failures; the last one is repeated."""
     beats: float = 1.4
     """The silence in heartbeats after which a client gives the server up: one may be late, and 56 s is less than a
     minute."""

@@ -55,6 +55,9 @@ _V072_READ_BUFFER: Final = 4096  # bytes: Go's bufio.Reader, through which its c
 _SWITCHING: Final = 101
 _UNAUTHORIZED: Final = 401
 _GATEWAY_ERRORS: Final = frozenset({502, 503, 504, *range(520, 531)})  # 52x and 530: Cloudflare
+_TOO_MANY: Final = 429  # RFC 6585; v0.7.2's server never answers it
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LONGEST_LOCATION: Final = 200  # characters of a redirect in the log
 
 
 class UpgradeError(TransportError):
@@ -63,6 +66,11 @@ class UpgradeError(TransportError):
 
 class RefusedError(UpgradeError):
     """A server has answered, and does not upgrade this request; a gateway in between has another error."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        """Describe the answer; ``hint`` names the settings to check."""
+        super().__init__(f"{what}: {hint}" if hint else what)
+        self.what = what
 
 
 class Answer(NamedTuple):
@@ -207,7 +215,7 @@ class AnswerReader:
         if response is None:
             return None
         if response.status != _SWITCHING:
-            raise _objection(response.status)
+            raise _objection(response.status, response.headers.get(b"location", b""))
         self._check(response.headers)
         return Answer(_read_cookie(response.headers.get(b"set-cookie", b"")), response.rest)
 
@@ -255,11 +263,20 @@ def _set_cookie(cookie: bytes) -> bytes:
     return b"Set-Cookie: " + cookie + b"; Path=/; HttpOnly\r\n"
 
 
-def _objection(status: int) -> UpgradeError:
-    """Return the error for an answer that is not 101."""
+def _objection(status: int, location: bytes) -> UpgradeError:
+    """Return the error for an answer that is not 101; ``location`` is where a redirect leads."""
     if status == _UNAUTHORIZED:
         return RefusedError("the server refused the token")
     if status in _GATEWAY_ERRORS:
         return UpgradeError(f"a proxy in between answered {status}: it does not reach the server")
-    hint = "are token, remote_addr, path and transport right?"
-    return RefusedError(f"the server answered {status} instead of switching to WebSocket: {hint}")
+    if status == _TOO_MANY:
+        return UpgradeError("a proxy in between answered 429: it allows no more connections now; set dial_rate")
+    if status in _REDIRECTS and location:
+        return RefusedError(f"the server redirects to {_loggable(location)}", "are remote_addr and transport right?")
+    what = f"the server answered {status} instead of switching to WebSocket"
+    return RefusedError(what, "are token, remote_addr, path and transport right?")
+
+
+def _loggable(location: bytes) -> str:
+    text = location[:_LONGEST_LOCATION].decode("latin-1")
+    return text if text.isprintable() else "(unreadable)"

@@ -192,9 +192,12 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
             self._opening -= 1
         if isinstance(result, Exception):
             log.debug("can't open a tunnel connection: %s", result)
+            if not late:
+                self._events.tunnel_failed(result)
         elif late:
             before = frozenset(self._leaving)
             self._begin(result, self._leaving)
             self._loop.call_later(self._leave, self._release, self._leaving - before)
         else:
+            self._events.tunnel_opened()
             self._begin(result, carriers)

@@ -99,7 +99,7 @@ class HttpDoor(SealingDoor):
         try:
             upgraded = await self._upgrade(asked, ask)
         except upgrade.RefusedError as error:
-            raise UnansweredError(str(error)) from None
+            raise UnansweredError(error.what) from None
         try:
             return self._keep(upgraded, functools.partial(self._begin_sealed, handshakes[0]))
         except HandshakeError:  # a proxy has removed the cookies, or this is another program
@@ -176,7 +176,7 @@ class HttpDoor(SealingDoor):
             async with asyncio.timeout(settings.dial_timeout + settings.upgrade_timeout):  # also when it is abandoned
                 upgraded = await self._request(asked, ask)
         except upgrade.RefusedError as error:
-            raise UnansweredError(str(error)) from None
+            raise UnansweredError(error.what) from None
         [(probe, begun)] = sent
         try:
             check(probe, upgraded.message)
