@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from backhaul.net.bridge import Bridges
+from backhaul.net.descriptors import for_users
 from backhaul.net.poller import make_poller
 from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.net.services import ServiceLookUp, Services, look_up_service
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
 from backhaul.state import ClientState, MovedState, SessionState, UserState, UserTimesState
-from backhaul.system.limits import descriptor_limit
 from backhaul.transports.auth import ForgetfulMemory, KnownServers
 from backhaul.transports.registry import make_client
 from backhaul.tunnel.client import ClientTunnel
@@ -45,7 +45,7 @@ class Client:
         names: LookUp = look_up,
         services: ServiceLookUp = look_up_service,
         known: KnownServers | None = None,
-        descriptors: Callable[[], int] = descriptor_limit,
+        descriptors: Callable[[], int] = for_users,
         timings: Timings = DEFAULT_TIMINGS,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:

@@ -1,5 +1,6 @@
 """A server that runs out of descriptors refuses one user, and keeps its listener."""
 
+import socket
 from pathlib import Path
 
 from tests.support.net import HOST, Peer, free_port
@@ -9,13 +10,13 @@ from tests.support.tunnel import TOKEN, Net
 DESCRIPTORS = 40
 
 
-async def start(net: Net, folder: Path) -> tuple[Program, int, int]:
+async def start(net: Net, folder: Path, lines: str = "") -> tuple[Program, int, int]:
     """Run a server that may open few descriptors; return it and its two ports."""
     bind_port, user_port = free_port(), free_port()
     file = folder / "server.toml"
     file.write_text(
         f'[server]\nbind_addr = "{HOST}:{bind_port}"\ntransport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\n'
-        f'ports = ["{HOST}:{user_port}={await net.echo()}"]\n'
+        f'ports = ["{HOST}:{user_port}={await net.echo()}"]\n{lines}\n'
     )
     return await Program.start("-c", file, descriptors=DESCRIPTORS), bind_port, user_port
 
@@ -52,6 +53,41 @@ async def test_users(net: Net, tmp_path: Path) -> None:
         await server.kill()
     assert server.text.count("user not accepted: Too many open files") == 1
     assert "Traceback" not in server.text
+
+
+async def test_users_leave_room_for_the_connections_that_carry_them(net: Net, tmp_path: Path) -> None:
+    server, bind_port, user_port = await start(net, tmp_path)
+    try:
+        await server.line("server listens on")
+        await net.stop(await net.client(bind_port, "connection_pool = 2"))  # it restarts, and users wait for it
+        users = [await net.dial(user_port) for _ in range(2 * DESCRIPTORS)]
+        assert not await answered(users[-1])
+        waiting = [user for user in users if user.silent()]
+        assert waiting
+        client = await net.client(bind_port, "connection_pool = 2")
+        assert all([await answered(user) for user in waiting])
+        for user in users:
+            user.close()
+        await net.stop(client)
+    finally:
+        await server.kill()
+
+
+async def test_flows_leave_room_for_administrators(net: Net, tmp_path: Path) -> None:
+    server, bind_port, user_port = await start(net, tmp_path, "accept_udp = true")
+    try:
+        await server.line("server listens on")
+        client = await net.client(bind_port, "connection_pool = 2")
+        await server.line("tunnel is up")
+        for _ in range(2 * DESCRIPTORS):
+            with socket.socket(type=socket.SOCK_DGRAM) as user:
+                user.sendto(b"hello", (HOST, user_port))
+        await server.line("UDP flow of")
+        status = await Program.start("status", "-c", tmp_path / "server.toml")
+        assert await status.ended() == 0, status.text
+        await net.stop(client)
+    finally:
+        await server.kill()
 
 
 async def test_unauthenticated_connections_leave_descriptors_for_others(net: Net, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ async def test_users_leave_some_descriptors_for_others(reception: Reception) -> 
         listen(HOST, port, SocketOptions()),
         lambda sock, _: accepted.append(sock),
         lambda error: refused.append(error.errno),
-        end=end,
+        end=lambda: end,
     )
     assert await (await reception.net.dial(port)).closed()
     assert not accepted

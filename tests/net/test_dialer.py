@@ -86,6 +86,18 @@ async def hasty(net: Net) -> AsyncIterator[Desk]:
     poller.close()
 
 
+async def test_descriptors_beyond_the_end_are_not_used(net: Net) -> None:
+    poller = make_poller()
+    outcomes: list[Outcome] = []
+    resolver = Resolver(lookup=look_up)
+    dialer = Dialer(poller, PATIENCE, resolver, end=lambda: 0)
+    dialer.dial(HOST, free_port(), OPTIONS, outcomes.append)
+    assert isinstance(outcomes[0], OSError)
+    assert outcomes[0].errno == errno.EMFILE
+    resolver.close()
+    poller.close()
+
+
 async def silent_port(net: Net) -> int:
     """Return a port that never answers: its queue of one is full."""
     listener = net.listen(backlog=0)

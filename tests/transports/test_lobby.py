@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.net import until
 
+from backhaul.net.descriptors import Descriptors
 from backhaul.net.poller import Poller, make_poller
 from backhaul.transports.gates.lobby import Lobby, PendingConnection
 from backhaul.transports.gates.reputation import Reputation
@@ -16,6 +17,7 @@ class Hall:
     """A lobby, and connections in it."""
 
     def __init__(self, poller: Poller, limit: int, share: int) -> None:
+        self.poller = poller
         self.reputation = Reputation(GateLimits())
         self.heard: list[bytes] = []
         self.left: list[str] = []
@@ -123,3 +125,11 @@ async def test_an_end_makes_a_connection_leave(hall: Hall) -> None:
     far.close()
     await until(lambda: hall.left == ["a"])
     assert len(hall.lobby) == 0
+
+
+@size(9, 9)
+async def test_a_newcomer_takes_the_place_of_another_one_while_descriptors_are_scarce(hall: Hall) -> None:
+    hall.come("a1", "a2", "b1")
+    hall.poller.descriptors = Descriptors(lambda: 1)
+    hall.come("c1")
+    assert hall.waiting == "a2 b1 c1"

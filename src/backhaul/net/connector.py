@@ -14,6 +14,7 @@ from backhaul.wire.targets import parse_ip
 
 from .congestion import avoid_pacing
 from .deadlines import Deadlines
+from .descriptors import limit
 from .poller import Poller, release
 from .resolver import ANSWERED, Answer, Query, Resolver
 from .sockets import SocketOptions
@@ -104,8 +105,11 @@ class Dialer(AnyDialer):
         kind: socket.SocketKind = socket.SOCK_STREAM,
         *,
         address_timeout: float = ADDRESS_TIMEOUT,
+        end: Callable[[], int] = limit,
     ) -> None:
+        """Fail with EMFILE instead of using a descriptor with the number ``end()`` or more."""
         self._kind = kind
+        self._end = end
         self._poller = poller
         self._resolver = resolver
         self._loop = asyncio.get_running_loop()
@@ -173,7 +177,7 @@ class Dialer(AnyDialer):
 
     def _connect(self, attempt: _Attempt, family: int, address: tuple[Any, ...]) -> None:
         try:
-            attempt.sock = sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
+            attempt.sock = sock = self._open(family)
             if self._kind == socket.SOCK_STREAM:
                 attempt.options.apply(sock, address[0])
                 avoid_pacing(sock, address[0])
@@ -196,7 +200,7 @@ class Dialer(AnyDialer):
         try:
             if self._kind != socket.SOCK_STREAM:
                 raise OSError(errno.EPROTONOSUPPORT, "Unix sockets carry no datagrams")  # noqa: TRY301
-            attempt.sock = sock = socket.socket(socket.AF_UNIX, self._kind | socket.SOCK_NONBLOCK)
+            attempt.sock = sock = self._open(socket.AF_UNIX)
             code = sock.connect_ex(attempt.host)
         except OSError as error:
             self._failed(attempt, error)
@@ -206,6 +210,13 @@ class Dialer(AnyDialer):
             self._failed(attempt, OSError(code, text))
         else:
             self._finish(attempt, sock)
+
+    def _open(self, family: int) -> socket.socket:
+        sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
+        if sock.fileno() >= self._end():
+            sock.close()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return sock
 
     def _await(self, attempt: _Attempt) -> None:
         if attempt not in self._running:

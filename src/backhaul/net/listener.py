@@ -5,11 +5,11 @@ import errno
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from .congestion import avoid_pacing, local
+from .descriptors import limit
 from .poller import FAULT, Poller, release
 from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 
@@ -36,11 +36,11 @@ class Acceptor:
         refused: Callable[[OSError], None],
         *,
         batch: int = BATCH,
-        end: int = sys.maxsize,
+        end: Callable[[], int] = limit,
     ) -> None:
         """Start accepting, up to ``batch`` connections in one turn of the event loop.
 
-        Connections whose descriptor would have the number ``end`` or more are closed.
+        Connections whose descriptor would have the number ``end()`` or more are closed.
         """
         self._end = end
         self._batch = batch
@@ -125,7 +125,7 @@ class Acceptor:
                     continue
                 self._exhausted(error)
                 return False
-            if sock.fileno() >= self._end:
+            if sock.fileno() >= self._end():
                 sock.close()
                 self._refused(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
                 continue

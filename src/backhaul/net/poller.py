@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .buffers import shared_buffer
+from .descriptors import Descriptors
 from .log_throttle import LogThrottle
 from .spare import SpareDescriptor
 
@@ -61,6 +62,9 @@ class Poller(Protocol):
 
     spare: SpareDescriptor
     """A descriptor for the acceptors, until the poller is closed."""
+
+    descriptors: Descriptors
+    """The shares in the limit of open files."""
 
     def guard(self, sock: socket.socket, owner: Owner) -> None:
         """Abort ``owner`` when a callback of ``sock`` raises; without an owner ``sock`` is reset.
@@ -153,6 +157,7 @@ class _Guards(ABC):
     def __init__(self) -> None:
         self.faults = LogThrottle(log)
         self.spare = SpareDescriptor()
+        self.descriptors = Descriptors()
         self._interests: dict[int, _Interest] = {}
 
     def guard(self, sock: socket.socket, owner: Owner) -> None:

@@ -51,8 +51,9 @@ class Arrivals:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
-        self._streams = Dialer(poller, timeout, resolver)
-        self._datagrams = Dialer(poller, timeout, resolver, socket.SOCK_DGRAM)
+        end = poller.descriptors.users_end
+        self._streams = Dialer(poller, timeout, resolver, end=end)
+        self._datagrams = Dialer(poller, timeout, resolver, socket.SOCK_DGRAM, end=end)
         self._most = most
         self._book = book
         self._refused = refused

@@ -124,7 +124,7 @@ class Port:
         """Open the port unless it is open; raise OSError if that fails."""
         if not self._acceptor:
             listener = listeners.streams(self.mapping.bind_host, self.mapping.bind_port, options)
-            self._acceptor = Acceptor(poller, listener, accepted, refused, end=poller.spare.users_end)
+            self._acceptor = Acceptor(poller, listener, accepted, refused, end=poller.descriptors.users_end)
 
     def set_options(self, options: SocketOptions) -> None:
         """Set the options of future users."""

@@ -70,7 +70,13 @@ class ServerTunnel:
         self._preface = preface_of(config)
         self._transport = transport
         self._timings = timings
-        self._waiting = WaitingUsers(timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop)
+        self._waiting = WaitingUsers(
+            timings.user_patience,
+            timings.restart,
+            relay.poller.descriptors,
+            expired=self._give_up,
+            gone=self._drop,
+        )
         self.absence = Absence(self._absence_lasts)
         self._throttle = LogThrottle(log)
         self._heart = Heart(self._beat)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
+from backhaul.net.descriptors import Descriptors
 from backhaul.net.predicates import has_error
 from backhaul.transports.user import User
 
@@ -35,11 +36,13 @@ class WaitingUsers:
         self,
         patience: float,
         restart_patience: float,
+        descriptors: Descriptors,
         *,
         expired: Callable[[Waiting], None],
         gone: Callable[[User], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._descriptors = descriptors
         self._usual = patience
         self._longer = restart_patience
         self._patience = patience  # of future users
@@ -60,6 +63,7 @@ class WaitingUsers:
     def add(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
         """Let a user wait."""
         now = self._loop.time()
+        self._descriptors.promised += 1
         self._users[user] = Waiting(user, port, address, now, self._patience, now + self._patience)
         if self._timer is None:
             self._look_later()
@@ -70,7 +74,8 @@ class WaitingUsers:
 
     def discard(self, user: User) -> None:
         """Forget a user; harmless if they do not wait."""
-        self._users.pop(user, None)
+        if self._users.pop(user, None):
+            self._descriptors.promised -= 1
 
     def client_restarts(self) -> None:
         """Let present and future users wait for longer."""
@@ -89,6 +94,7 @@ class WaitingUsers:
         """Forget all users; return them, oldest first."""
         users = list(self._users)
         self._users.clear()
+        self._descriptors.promised -= len(users)
         return users
 
     def _look_later(self) -> None:

@@ -27,7 +27,7 @@ from .fleet import Fleet
 from .server import GatedServer
 
 if TYPE_CHECKING:
-    from backhaul.relay.resources import Timekeeper
+    from .resources import DedicatedResources
 
 _RETURN: Final = 60.0  # seconds for the client to give back a connection whose user has gone; a target may be slow
 
@@ -109,12 +109,13 @@ class DedicatedServer(GatedServer):
         limits: CarrierLimits,
         gate: Gate,
         make_carrier: MakeCarrier,
-        timekeeper: "Timekeeper",
+        relay: "DedicatedResources",
     ) -> None:
         super().__init__(settings, limits, gate)
         self._make_carrier = make_carrier
-        self._loop = timekeeper.loop
-        self._fleet = Fleet(timekeeper, self)
+        self._loop = relay.loop
+        self._descriptors = relay.poller.descriptors
+        self._fleet = Fleet(relay, self)
         self._short = False  # a user or flow has found no connection, and the control plane was not called since
         self.returning: Deadlines[LentChannel] = Deadlines(_RETURN, LentChannel.close)
         # The time since which each is idle. It finds either end in constant time, unlike a dict.
@@ -182,7 +183,7 @@ class DedicatedServer(GatedServer):
         else:
             self.fit.seen()
         carrier = self._make_carrier(connection, self)
-        if len(self._idle) >= self._limits.channel_size:
+        if len(self._idle) >= self._limits.channel_size or not self._descriptors.keeps(connection.sock):
             carrier.close()
             return
         if self.session.keys:

@@ -36,6 +36,12 @@ class SealedRawResources(MessageResources, RawResources, SplicedResources, Proto
     """The parts for a protected connection of tcp, with records or blocks."""
 
 
+class DedicatedResources(Timekeeper, Protocol):
+    """The parts for the choice of a connection for each user."""
+
+    poller: Poller
+
+
 class WatchResources(Timekeeper, Protocol):
     """The parts for the watch over sessions."""
 

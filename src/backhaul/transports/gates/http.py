@@ -89,7 +89,8 @@ class HttpGate:
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
         batch = HANDSHAKE_BATCH if self._handshakes else PROOF_BATCH
-        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=batch)
+        end = self._poller.descriptors.clients_end
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=batch, end=end)
         self._decoy.open()
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:

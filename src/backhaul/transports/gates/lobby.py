@@ -48,7 +48,7 @@ class Lobby(Generic[Pending]):
 
     At most ``limit`` connections wait, and at most ``share`` of each untrusted network. The oldest one of the network
     that has the most makes room. Trusted connections have half of the places and the others have half; neither kind
-    displaces the other from its half.
+    displaces the other from its half. When descriptors are scarce, each newcomer takes the place of another one.
     """
 
     def __init__(
@@ -127,9 +127,13 @@ class Lobby(Generic[Pending]):
     def _make_room(self, newcomer: Pending) -> None:
         if not newcomer.trusted and self._unknown.size(newcomer.network) >= self._share:
             self._push_out(self._unknown.oldest_of(newcomer.network))
-        elif len(self) >= self._limit:
+        elif len(self) >= self._limit or (len(self) and self._is_late(newcomer)):
             crowded = self._trusted if not self._unknown or len(self._trusted) > self._limit // 2 else self._unknown
             self._push_out(crowded.oldest_of_largest())
+
+    def _is_late(self, newcomer: Pending) -> bool:
+        """Return whether descriptors are scarce."""
+        return newcomer.sock.fileno() >= self._poller.descriptors.pending_end()
 
     def _push_out(self, pending: Pending) -> None:
         """Close a connection to make room, after a last read: in a burst its proof may have arrived unread."""

@@ -80,7 +80,8 @@ class RawGate:
         self._sessions.start(events)
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=PROOF_BATCH)
+        end = self._poller.descriptors.clients_end
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=PROOF_BATCH, end=end)
 
     @functools.cached_property
     def _guard(self) -> "Guard":
