@@ -33,6 +33,45 @@ async def test_a_server_that_does_not_is_given_up(
 
 
 @pytest.fixture
+def suspicions(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The times at which servers were asked because something else was silent, too, or after a sleep."""
+    times: list[float] = []
+    suspect = Liveness.suspect
+
+    def listen(liveness: Liveness, now: float) -> bool:
+        times.append(now)
+        return suspect(liveness, now)
+
+    monkeypatch.setattr(Liveness, "suspect", listen)
+    return times
+
+
+async def test_a_server_that_answers_after_a_sleep_is_kept(suspicions: list[float], any_net: Net) -> None:
+    any_net.timings = {"look": 0.02, "nap": -1.0}
+    tunnel = await any_net.tunnel(await any_net.echo(), server="heartbeat = 3600")
+    await until(lambda: len(suspicions) >= 3)
+    assert tunnel.client.tunnel.opened == 1
+    await echo(await tunnel.user(), b"still here")
+
+
+async def test_a_server_that_does_not_answer_after_a_sleep_is_given_up(
+    any_net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its silence alone would last for an hour."""
+    any_net.timings = {"look": 0.02, "silence": 3600, "suspicion": 0.1}
+    bind_port, port = free_port(), free_port()
+    await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
+    middlebox = any_net.middlebox(bind_port)
+    any_net.timings["nap"] = -1.0
+    client = await any_net.client(middlebox.port)
+    await until(lambda: client.tunnel.connected)
+    middlebox.paths[0].freeze()
+    await until(lambda: client.tunnel.opened > 1)
+    assert "control channel lost: no answer within" in caplog.text
+    await echo(await any_net.dial(port), b"here again")
+
+
+@pytest.fixture
 def beats(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The times at which clients received a heartbeat."""
     heard: list[float] = []

@@ -21,6 +21,7 @@ from .carrier_check import CarrierCheck
 from .checkups import Checkups
 from .dial_pace import DialPace
 from .liveness import Liveness
+from .naps import Naps
 from .news import News
 from .openings import Openings
 from .pauses import TURNS, Pauses, Repeats
@@ -99,6 +100,7 @@ class ClientTunnel:
         self._timings = timings
         self._openings = Openings(timings.refill_pauses, self._log)
         self._liveness = Liveness(timings)
+        self._naps = Naps(timings.nap)
         self._throttle = LogThrottle(self._log)
         self.fit = CarrierCheck(self._log)  # fed by the transport
         self._pauses = Pauses()
@@ -256,7 +258,7 @@ class ClientTunnel:
             self._lost.set_result(reason)
 
     def doubt(self) -> None:
-        """Ask for a sign of life, because tunnel connections are silent, and give the server up soon without one."""
+        """Ask for a sign of life, because the line may be dead, and give the server up soon without one."""
         if self._channel_open and self._transport.can_ask and self._liveness.suspect(self._loop.time()):
             self._transport.probe()
             self._loop.call_later(self._timings.suspicion, self._judge, self._lost)
@@ -323,6 +325,7 @@ class ClientTunnel:
     async def _keep(self, lost: asyncio.Future[str]) -> str:
         """Fill and watch the pool until the control channel is lost; return the reason."""
         self._liveness.begin(self._loop.time())
+        self._naps.begin()
         while not lost.done():
             self._tick()
             await asyncio.wait([lost], timeout=self._timings.look)
@@ -335,6 +338,8 @@ class ClientTunnel:
         if self._openings.due(self._loop.time()):
             for _ in range(missing):
                 self._open()
+        if self._naps.woke():  # the clock of this loop may not have counted the silence
+            self.doubt()
         self._check_silence()
 
     def _open(self) -> None:
@@ -368,7 +373,7 @@ class ClientTunnel:
             self._transport.probe()
         if self._liveness.lasts_too_long(now, can_ask=can_ask):
             limit = f"no heartbeat for {self._liveness.limit(can_ask=can_ask):.0f} s"
-            self.control_lost("no answer, and sessions are silent" if self._liveness.suspicious else limit)
+            self.control_lost(f"no answer within {self._timings.suspicion:g} s" if self._liveness.suspicious else limit)
 
     def _pause(self, lasted: float, why: str, *, protected: bool) -> float:
         """Return the seconds to wait. A protected server tells why it has closed the channel, others leave a guess."""
