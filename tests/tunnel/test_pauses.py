@@ -33,6 +33,13 @@ def test_users_who_wait_shorten_the_pauses_of_a_client_whose_channels_are_closed
     assert pauses.at_most(pause, 1) == 1 < pause
 
 
+def test_a_server_that_worked_is_dialled_more_often_for_a_while(pauses: Pauses) -> None:
+    pauses.lost(INTERVAL, 3600, closed=False)
+    assert [pauses.failed(INTERVAL) for _ in range(62)] == [3, *[5] * 59, 48, 48]
+    pauses.lost(INTERVAL, 1, closed=False)
+    assert pauses.failed(INTERVAL) == 48
+
+
 def test_a_longer_interval_is_kept(pauses: Pauses) -> None:
     assert [pauses.failed(100) for _ in range(3)] == [100, 100, 100]
 

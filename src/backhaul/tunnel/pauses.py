@@ -13,6 +13,7 @@ _JITTER = 0.25  # either way: clients of a restarted server should not all dial 
 _RESTARTING = (0.25, 0.5, 0.5, 1.0, 1.0, 2.0)  # seconds between attempts while a server restarts, which users notice
 _WORKED = 1.0  # seconds; a server that stops earlier is not dialled more often
 _LONGEST = 48.0  # seconds; with jitter a minute at most
+_HOPEFUL, _LONGEST_HOPEFUL = 60, 5.0  # failed attempts after a control channel that worked: most outages are short
 _DOUBLINGS = 10  # more would not matter: intervals are whole seconds
 TURNS = 3  # control channels in a row that are closed early: another client takes turns with this one
 _BRIEF, _MOST_BRIEF = 10.0, 30.0  # seconds that count as early: two pauses of the other client, within these limits
@@ -28,6 +29,7 @@ class Pauses:
         self._in_vain = 0  # consecutive attempts that failed or did not last
         self._failed = 0  # consecutive attempts that failed
         self._restarting: list[float] = []  # further pauses for a server that has announced its stop
+        self._worked = False  # the last control channel
         self._last = 0.0  # the last pause after an attempt in vain
         self.turns = 0  # consecutive control channels that the server closed early
 
@@ -46,7 +48,8 @@ class Pauses:
         self._failed += 1
         if self._failed > _RESTART:
             self.turns = 0
-        return self._longer(interval)
+        hopeful = self._worked and self._failed <= _HOPEFUL
+        return self._longer(interval, _LONGEST_HOPEFUL if hopeful else _LONGEST)
 
     def at_most(self, pause: float, most: float) -> float:
         """Return a shorter pause if it is longer than ``most``.
@@ -67,7 +70,9 @@ class Pauses:
         self.turns = self.turns + 1 if soon else 0
         if lasted > interval and not self.taking_turns:
             self._in_vain = 0
+            self._worked = True
             return self._spread(0, _AT_ONCE)
+        self._worked = False
         if soon and self.turns <= TURNS:  # the other client must notice too before the pauses grow
             self._in_vain = 0
         return self._longer(interval)
@@ -85,10 +90,10 @@ class Pauses:
         brief = max(_BRIEF, min(2 * interval, _MOST_BRIEF))
         return max(brief, _TURN * self._last) if self.taking_turns else brief
 
-    def _longer(self, interval: float) -> float:
+    def _longer(self, interval: float, longest: float = _LONGEST) -> float:
         doubled = interval * 2 ** min(self._in_vain, _DOUBLINGS)
         self._in_vain += 1
-        self._last = min(doubled, max(_LONGEST, interval)) * self._spread(1 - _JITTER, 1 + _JITTER)
+        self._last = min(doubled, max(longest, interval)) * self._spread(1 - _JITTER, 1 + _JITTER)
         return self._last
 
 
