@@ -196,3 +196,32 @@ async def test_a_flow_follows_the_client_to_another_address_of_its_machine(lines
                 space.run(f"ip route replace {way} src {after}")
                 space.run(f"ip addr del {before}/32 dev lo")
                 await goes_on(user, service)
+
+
+async def test_a_flow_leaves_a_tunnel_that_the_client_has_closed_before_it_knew(lines: str) -> None:
+    """The client loses its control channel while the assignment is under way; the user sends a single datagram."""
+    async with ProtectedNet(lines) as net:
+        net.patience = {"sign_of_life": NEVER}
+        scene = await through_a_nat(net)
+        server = scene.tunnel.server.tunnel
+        await until(lambda: server.transport.idle == 2)
+        scene.nat.holding = True
+        scene.user.send(b"?")
+        await until(lambda: scene.flows == 1)
+        scene.tunnel.client.tunnel.control_lost("this test")
+        await until(lambda: not scene.tunnel.connected)
+        scene.nat.holding = False
+        assert await scene.user.receive() == b"echo:?"
+
+
+async def test_a_flow_gets_what_was_sent_to_an_address_that_a_nat_has_replaced(lines: str) -> None:
+    """The tunnel is idle until then; the user sends a single datagram."""
+    async with ProtectedNet(lines) as net:
+        net.patience = {"announce": NEVER, "sign_of_life": NEVER}
+        scene = await through_a_nat(net)
+        await until(lambda: scene.tunnel.server.tunnel.transport.idle == 2)
+        scene.nat.rebind()
+        scene.user.send(b"?")
+        await until(lambda: scene.flows == 1)
+        scene.tunnel.client.tunnel.doubt()
+        assert await scene.user.receive() == b"echo:?"

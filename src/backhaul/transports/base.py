@@ -244,7 +244,7 @@ class ClientEvents(ClientControlEvents, Protocol):
         """Note that a tunnel connection could not be opened."""
 
     def doubt(self) -> None:
-        """Ask for a sign of life, because tunnel connections are silent, and give the server up soon without one."""
+        """Ask for a sign of life, because the line may be dead, and give the server up soon without one."""
 
 
 class ClientControl(Protocol):

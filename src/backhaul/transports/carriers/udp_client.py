@@ -123,7 +123,7 @@ class UdpClient(DoorClient):
 
     @property
     def leaving(self) -> int:
-        """The number of tunnels left to the server: none, because a closed tunnel costs its flow a second at most."""
+        """The number of tunnels left to the server: none, because the server moves the flow of a closed one."""
         return 0
 
     def close(self) -> None:
@@ -141,6 +141,13 @@ class UdpClient(DoorClient):
         self._assigned.discard(tunnel)
         if not self._connected and not self._assigned:
             self._announce_no_more()
+
+    def probe(self) -> None:
+        """Ask for a sign of life, and announce the tunnels, whose addresses may be others."""
+        super().probe()
+        if self._announcing:
+            self._announce_no_more()
+            self._announce_all(self.relay.patience.announce)
 
     def unheard(self, tunnel: "_Tunnel") -> None:
         """Announce a tunnel through which nothing arrives: the server may know another address."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.net.endpoints import Address
+from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.relay.flows import Flow
 from backhaul.wire.announcements import IDLE
 from backhaul.wire.datagrams import Batch
@@ -13,6 +14,10 @@ from .udp_dialect import Assigned, ServerDialect
 
 if TYPE_CHECKING:
     from backhaul.relay.resources import Timekeeper
+
+
+_KEPT: Final = 1 << 14  # bytes: the beginning of WireGuard, of DNS, or of QUIC with all repeats
+_UNCOUNTED: Final = Counters()  # kept copies may go
 
 
 class TunnelOwner(Protocol):
@@ -32,7 +37,7 @@ class Tunnel:
     """An address of the client; once it is assigned, the far end of a flow."""
 
     __slots__ = (
-        "_alive_at", "_assigned", "_confirmed", "_loop", "_patience", "_timekeeper", "_unanswered",
+        "_alive_at", "_assigned", "_confirmed", "_loop", "_patience", "_timekeeper", "_unanswered", "_unconfirmed",
         "address", "flow", "name", "order", "owner",
     )  # fmt: skip
 
@@ -44,6 +49,7 @@ class Tunnel:
         self._alive_at = self._loop.time()
         self._assigned: Assigned  # if there is a flow
         self._confirmed = False  # until then the assignment is repeated before every batch
+        self._unconfirmed = DatagramQueue(_UNCOUNTED, _KEPT)  # sent since then
         self._unanswered = 0.0  # time since which the user has been sending without a sign of life; 0 after one
         self._patience = timekeeper.patience.sign_of_life  # seconds
         self.owner = owner
@@ -84,7 +90,17 @@ class Tunnel:
         if not self.name:
             self._patience = self._timekeeper.patience.sign_of_life_v072
         if confirmed:
-            self._confirmed = True
+            self._confirm()
+
+    def send_again(self) -> None:
+        """Send what the client has not confirmed to the address that it has now."""
+        if batch := self._unconfirmed.take():
+            self.send(batch)
+
+    def leave(self) -> None:
+        """Move an unconfirmed flow to an idle tunnel, if there is one, with all that was sent."""
+        if self.flow and not self._confirmed and (other := self.owner.replace(self.flow)):
+            other.send(self._unconfirmed.take())
 
     def excuse(self) -> None:
         """Wait again for a sign of life, because the client could give none without a control channel."""
@@ -99,12 +115,14 @@ class Tunnel:
             if self._may_be_forgotten():
                 self._patience = self._timekeeper.patience.forgotten_reply
         elif now - self._unanswered > self._patience and self.flow and (other := self.owner.replace(self.flow)):
-            other.send(batch)
+            other.send([*self._unconfirmed.take(), *batch])
             return
         if not self._confirmed:
             self.owner.transmit([self._assigned.message()], self.address)
-            if not self.name:  # v0.7.2 would pass a second one on to the target
-                self._confirmed = True
+            if self.name:
+                self._unconfirmed.send(batch)
+            else:  # v0.7.2 would pass a second one on to the target
+                self._confirm()
         self.owner.transmit(self._assigned.line.seal(batch), self.address)
 
     def close(self) -> None:
@@ -118,6 +136,10 @@ class Tunnel:
             self.flow.close()
         else:
             self.owner.forget(self)
+
+    def _confirm(self) -> None:
+        self._confirmed = True
+        self._unconfirmed.close()
 
     def _may_be_forgotten(self) -> bool:
         """Return whether the client has been silent for so long that a NAT may have dropped its mapping.

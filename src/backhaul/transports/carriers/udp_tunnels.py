@@ -58,6 +58,7 @@ class ClientTunnels:
         self._client = client
         self._session: ClientSession = NO_CLIENT
         self._instance = b""  # of the client
+        self._doubtful: list[Tunnel] = []  # assigned, but perhaps closed by the client before it knew
         self._by_name: dict[bytes, Tunnel] = {}  # those of clients that name their tunnels
         self._idle: OrderedDict[Tunnel, None] = OrderedDict()
         self._pinging: asyncio.TimerHandle | None = None  # set while there is a v0.7.2 client
@@ -81,6 +82,7 @@ class ClientTunnels:
         if session.peer.instance and session.peer.instance == self._instance:
             for tunnel in self._by_name.values():
                 tunnel.excuse()
+        self._doubtful = [tunnel for tunnel in self._by_name.values() if tunnel.flow]
         self._instance = session.peer.instance
         self._session = session
         self._announcers.leave(self._client, self._before)
@@ -178,11 +180,18 @@ class ClientTunnels:
         else:
             self._events.fit.seen()
         self._idle[tunnel] = None
+        self._rescue()
         self._events.tunnel_ready()
 
     def _move(self, tunnel: Tunnel, address: Address) -> None:
         if tunnel.address != address and self._socket.settle(tunnel, address):
             log.debug("a tunnel has moved to another address")
+            tunnel.send_again()
+
+    def _rescue(self) -> None:
+        """Move flows to idle tunnels: the client has closed theirs, unless it has confirmed them."""
+        while self._doubtful and self._idle:
+            self._doubtful.pop().leave()
 
     def _ping_later(self) -> None:
         self._pinging = self._loop.call_later(self._timekeeper.patience.ping, self._ping_again)
