@@ -106,7 +106,7 @@ def _patient(config: ServerConfig | ClientConfig, patience: Patience) -> Patienc
 
 def _set_resumption(relay: Relay, config: ServerConfig | ClientConfig) -> None:
     """Apply the limits of sessions that outlive their connections."""
-    relay.resumption.apply(config.resume_timeout, config.resume_memory << 20)
+    relay.resumption.apply(config.resume_timeout, min(config.resume_memory << 20, relay.budget.limit))
     if isinstance(config, ClientConfig):
         relay.resumption.rotate(config.mux_max_age, config.mux_max_bytes << 20)
 

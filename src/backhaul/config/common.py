@@ -159,7 +159,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     resume_memory: Annotated[
         int,
         key(
-            "Maximum memory for bytes of sessions that the other end has not acknowledged yet.",
+            "Maximum memory for bytes of sessions that the other end has not acknowledged yet, and never more than a "
+            "quarter of the memory of the process.",
             ge=1,
             unit="megabytes",
             on=MUX,

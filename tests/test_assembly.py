@@ -1,0 +1,17 @@
+"""The objects that are made from a configuration."""
+
+from tests.support.tunnel import server_config
+
+from backhaul.assembly import change_relay, make_relay
+from backhaul.net.poller import make_poller
+from backhaul.relay.patience import Patience
+
+
+async def test_sessions_keep_no_more_than_the_program_may_hold_for_slow_peers() -> None:
+    """Where memory is short, the default of 64 MiB and the backlogs together got the program killed."""
+    small, boundless = (server_config("tcpmux", "127.0.0.1:1", [], f"resume_memory = {size}") for size in (1, 1 << 30))
+    relay = make_relay(make_poller(), boundless, Patience())
+    assert relay.resumption.memory == relay.budget.limit
+    change_relay(relay, small)
+    assert relay.resumption.memory == 1 << 20
+    relay.close()
