@@ -26,6 +26,13 @@ def test_users_leave_room_for_the_tunnel_connections_of_those_who_wait() -> None
     assert descriptors.users_end() == before - 3
 
 
+def test_a_limit_that_was_changed_is_noticed_within_a_second() -> None:
+    limits, times = iter([256, 512]), iter([0.0, 0.0, 0.9, 1.0, 1.0])
+    descriptors = Descriptors(lambda: next(limits), lambda: next(times))
+    ends = [descriptors.users_end() for _ in range(3)]
+    assert ends == [256 - 32, 256 - 32, 512 - RESERVE]
+
+
 @pytest.fixture
 def sock() -> Iterator[socket.socket]:
     with socket.socket() as sock:

@@ -14,7 +14,7 @@ from backhaul.wire.targets import parse_ip
 
 from .congestion import avoid_pacing
 from .deadlines import Deadlines
-from .descriptors import limit
+from .descriptors import boundless
 from .poller import Poller, release
 from .resolver import ANSWERED, Answer, Query, Resolver
 from .sockets import SocketOptions
@@ -105,7 +105,7 @@ class Dialer(AnyDialer):
         kind: socket.SocketKind = socket.SOCK_STREAM,
         *,
         address_timeout: float = ADDRESS_TIMEOUT,
-        end: Callable[[], int] = limit,
+        end: Callable[[], int] = boundless,
     ) -> None:
         """Fail with EMFILE instead of using a descriptor with the number ``end()`` or more."""
         self._kind = kind

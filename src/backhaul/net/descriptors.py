@@ -1,13 +1,16 @@
 """The shares of users, clients and all others in the limit of open files."""
 
+import math
 import resource
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Final
 
 _RESERVED: Final = 8  # the reserve is this part of all descriptors, but no more than is enough
 _ENOUGH: Final = 64
+_ASK_EVERY: Final = 1.0  # seconds between questions for the limit, which take 3 us each
 
 
 def limit() -> int:
@@ -23,9 +26,12 @@ class Descriptors:
     reserve to clients, and clients leave its last quarter to administrators, files and name servers.
     """
 
-    def __init__(self, limit: Callable[[], int] = limit) -> None:
+    def __init__(self, limit: Callable[[], int] = limit, clock: Callable[[], float] = time.monotonic) -> None:
         """``limit`` returns the number of descriptors, which an administrator may change (prlimit(1))."""
         self._limit = limit
+        self._clock = clock
+        self._ask_at = -math.inf
+        self._total = self._reserve = 0
         self.promised = 0
         """The number of users who wait for a tunnel connection, which takes a descriptor when it comes."""
 
@@ -47,8 +53,19 @@ class Descriptors:
 
     def _reserve_from(self, part: int) -> int:
         """Return the number where the last ``part`` of the reserve begins."""
-        total = self._limit()
-        return total - min(total // _RESERVED, _ENOUGH) // part
+        if self._clock() >= self._ask_at:
+            self._ask()
+        return self._total - self._reserve // part
+
+    def _ask(self) -> None:
+        self._ask_at = self._clock() + _ASK_EVERY
+        self._total = self._limit()
+        self._reserve = min(self._total // _RESERVED, _ENOUGH)
+
+
+def boundless() -> int:
+    """Return a number that the kernel never reaches."""
+    return sys.maxsize
 
 
 def for_users() -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .congestion import avoid_pacing, local
-from .descriptors import limit
+from .descriptors import boundless
 from .poller import FAULT, Poller, release
 from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 
@@ -36,7 +36,7 @@ class Acceptor:
         refused: Callable[[OSError], None],
         *,
         batch: int = BATCH,
-        end: Callable[[], int] = limit,
+        end: Callable[[], int] = boundless,
     ) -> None:
         """Start accepting, up to ``batch`` connections in one turn of the event loop.
 
