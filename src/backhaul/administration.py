@@ -16,6 +16,7 @@ from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Status, Survey
 from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
 
+from .bare_tokens import warned
 from .client import Client
 from .errors import BackhaulError
 from .overview import connections
@@ -105,4 +106,4 @@ class Administration:
 
 
 def _load(file: Path, text: str) -> Config:
-    return parse_foreign(text, os.environ) if text else load_usable(file)
+    return warned(parse_foreign(text, os.environ) if text else load_usable(file))

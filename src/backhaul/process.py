@@ -34,6 +34,7 @@ from backhaul.system.status_socket import serving, socket_path, take_turn
 from .access import Access
 from .administration import Administration
 from .assembly import gate_limits, quota_file, state_file
+from .bare_tokens import warned
 from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError, reason
@@ -224,7 +225,7 @@ class Process:
         self._manager.reloading()
         tell = self._reloads.begin()
         try:
-            new = await asyncio.to_thread(load, self._file)  # 60 ms for a thousand clients
+            new = await asyncio.to_thread(_load, self._file)  # 60 ms for a thousand clients
         except ConfigError as error:
             outcome, change = self._broken(error), Change()
         else:
@@ -282,6 +283,10 @@ class Process:
         if text != self._shown:
             self._manager.status(text)
             self._shown = text
+
+
+def _load(file: Path) -> Config:
+    return warned(load(file))
 
 
 def _page(config: Config) -> Address:

@@ -9,6 +9,7 @@ from backhaul.cli.check import render
 from backhaul.config import Address, ClientConfig, ConfigError, load, load_usable
 from backhaul.config.address import EveryAddress
 from backhaul.config.diff import diff
+from backhaul.config.doors import bare_tokens
 from backhaul.config.loader import parse
 
 SECRET = "fedcba9876543210"
@@ -92,9 +93,27 @@ def test_a_mistake_of_the_client_is_not_repeated_for_each_server() -> None:
 
 def test_warnings_name_the_entry() -> None:
     entry = f'{{ addr = "b:1", path = "/x", security = "auto", token = "{TOKEN}" }}'
-    (no_effect, exposed) = client(f"servers = [{entry}]").warnings
+    (no_effect,) = client(f"servers = [{entry}]").warnings
     assert no_effect.startswith("servers[1].path: no effect on transport tcp")
-    assert exposed.startswith("servers[1].security: until the server has been protected once")
+
+
+@pytest.mark.parametrize(
+    ("protected", "keys"),
+    [
+        ("", ["security"]),
+        ("a:1 c:1 d:1 _x._tcp.b.example", ["servers[1].security"]),
+        ("b:1 c:1", ["security"]),
+        ("a:1 d:1", ["servers[1].security", "servers[2].security", "servers[4].security"]),
+        ("a:1 b:1 c:1 _x._tcp.b.example", ["servers[3].security"]),
+        ("a:1 b:1 c:1 d:1", ["servers[4].security"]),
+        ("a:1 b:1 c:1 d:1 _x._tcp.b.example", []),
+    ],
+)
+def test_only_servers_that_were_not_protected_may_get_the_bare_token(protected: str, keys: list[str]) -> None:
+    entries = '{ addr = "b:1" }, { addr = "c:1" }, { addr = "all:d:1" }, { addr = "all:_x._tcp.b.example" }'
+    config = parse(CLIENT.replace("example.com:3080", "a:1").replace("required", "auto") + f"servers = [{entries}]")
+    lines = list(bare_tokens(config, protected.split().__contains__))
+    assert [line.partition(": until the server has been protected once")[0] for line in lines] == keys
 
 
 def test_a_mode_without_servers_is_a_warning() -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from backhaul.bare_tokens import warned
 from backhaul.config import ClientConfig, ConfigError, PortMapping, ServerConfig
 from backhaul.config.effective import Setting, settings
 from backhaul.config.files import clashes, find_files, load_all
@@ -17,7 +18,8 @@ def check(arguments: Sequence[str], *, strict: bool) -> int:
         files = find_files(arguments)
     except ConfigError as error:
         return _complain(error.problems)
-    configs, problems = load_all(files)
+    usable, problems = load_all(files)
+    configs = {file: warned(config) for file, config in usable.items()}
     for file, config in configs.items():
         print((f"{file}\n\n" if len(files) > 1 else "") + render(config))
     problems += clashes(configs)

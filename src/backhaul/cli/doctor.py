@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from backhaul.bare_tokens import warned
 from backhaul.config import ClientConfig, load
 from backhaul.config.address import parse_port
 from backhaul.config.schema import Config, side_of
@@ -31,7 +32,7 @@ def run(file: str | None, *, as_json: bool, measure_nat: bool, spares: Sequence[
     fault, otherwise 1. Raises BackhaulError if the file is wrong or not known.
     """
     file = file or _only_file()
-    config = load(file)
+    config = warned(load(file))
     state = state_directory()
     around = Circumstances(
         file=file,

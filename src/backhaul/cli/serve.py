@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backhaul import __version__
+from backhaul.bare_tokens import warned
 from backhaul.config import load_usable
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
@@ -20,7 +21,7 @@ log = logging.getLogger("backhaul")
 
 def serve_one(file: str) -> int:
     """Run the end of a file; return the exit code. Raises ConfigError if the file has mistakes."""
-    return serve(file, load_usable(file))
+    return serve(file, warned(load_usable(file)))
 
 
 def serve(file: str, config: Config) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from backhaul import __version__
+from backhaul.bare_tokens import warned
 from backhaul.config import ConfigError, ServerConfig, load_usable
 from backhaul.config.files import find_files, load_all, name_files
 from backhaul.config.schema import Config
@@ -167,7 +168,7 @@ class _End:
         self._wake.set()
 
     async def _start(self) -> None:
-        config = load_usable(self.file)
+        config = warned(load_usable(self.file))
         for warning in config.warnings:
             log.warning("%s", warning)
         self._spots = _spots(config)

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from ipaddress import ip_address
 from itertools import groupby
 from pathlib import Path
@@ -195,13 +195,7 @@ def _limits(config: ServerConfig) -> Iterator[str]:
 
 
 def _of_a_client(config: ClientConfig) -> Iterator[str]:
-    verified = config.tls_verify or config.tls_fingerprint
-    if config.security == "auto" and not (config.facts.tls and verified):
-        yield (
-            "security: until the server has been protected once, an attacker on the path can make this client send the "
-            'bare token, as v0.7.2 does; set security = "required" on both ends once both run this program'
-        )
-    if config.security == "legacy" and config.facts.tls and not verified:
+    if config.security == "legacy" and config.facts.tls and not _is_verified(config):
         yield (
             "tls_verify: the server's certificate is not verified, as in v0.7.2, and any server that answers gets the "
             "token; set tls_fingerprint or tls_verify"
@@ -210,6 +204,21 @@ def _of_a_client(config: ClientConfig) -> Iterator[str]:
         yield "tls_ca: no effect while the server's certificate is not verified; set tls_verify = true"
     if config.servers_mode != "order" and not config.servers:
         yield "servers_mode: no effect without servers; add some, or remove it"
+
+
+def bare_token(config: ClientConfig, protected: Callable[[str], bool]) -> Iterator[str]:
+    """Yield a line if this client may send its bare token to a server that was not ``protected`` before."""
+    risky = config.security == "auto" and not (config.facts.tls and _is_verified(config))
+    if risky and not protected(config.remembered_as):
+        yield (
+            "security: until the server has been protected once, an attacker on the path can make this client send the "
+            'bare token, as v0.7.2 does; set security = "required" on both ends once both run this program'
+        )
+
+
+def _is_verified(config: ClientConfig) -> bool:
+    """Return whether the client verifies the server's certificate on a transport with TLS."""
+    return config.tls_verify or bool(config.tls_fingerprint)
 
 
 def _anyone_may(permission: int, path: str | os.PathLike[str]) -> bool:

@@ -1,6 +1,6 @@
 """The configurations of a client's further servers: its own keys, with what the entries of ``servers`` change."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -56,6 +56,18 @@ def server_warnings(config: Config) -> Iterator[str]:
     heard = set(advice.warnings(config))
     for start, table, other in entries(config):
         yield from (start + line for line in advice.of_another(other, table.values) if line not in heard)
+
+
+def bare_tokens(config: Config, protected: Callable[[str], bool]) -> Iterator[str]:
+    """Yield a line for each server of a client that may get the bare token; the first one's line holds for all.
+
+    ``protected`` tells whether a server was protected before, which is remembered outside of the configuration.
+    """
+    if isinstance(config, ClientConfig):
+        first = tuple(advice.bare_token(config, protected))
+        yield from first
+        for start, _, other in entries(config):
+            yield from (start + line for line in advice.bare_token(other, protected) if line not in first)
 
 
 def entries(config: Config) -> Iterator[tuple[str, ServerTable, ClientConfig]]:

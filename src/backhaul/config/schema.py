@@ -324,7 +324,8 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
     @property
     def remembered_as(self) -> str:
         """The name of the server in the memory of protected servers, which no answer of DNS changes."""
-        return self.service or str(self.remote_addr.unscoped)
+        remote = self.remote_addr
+        return self.service or (remote.host if isinstance(remote, ServiceAddress) else str(remote.unscoped))
 
     def at(self, address: Address) -> "ClientConfig":
         """Return the configuration for one of the servers for which ``remote_addr`` stands."""
