@@ -156,6 +156,40 @@ async def test_bytes_of_a_silent_connection_that_were_encrypted_never_cross_anot
 
 
 @tcpmux
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_users_outlive_a_reload_to_a_transport_without_sessions_but_not_their_connections(
+    any_net: Net, transport: str
+) -> None:
+    torn = await Torn.start(any_net)
+    user, lost = await torn.user(), await torn.user()
+    for end in (torn.server, torn.client):
+        await change(end, transport=transport)
+    await echo(await served(torn), b"a new one")
+    await echo(user, b"on the connection of before")
+    await cut_everything(torn)
+    await until_reset(user)
+    await until_reset(lost)
+    await echo(await served(torn), b"another new one")
+    await until(lambda: not torn.resumed.parked and not torn.server.state().relay.resumption.parked)
+
+
+@tcpmux
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_users_without_a_connection_are_reset_after_a_reload_to_a_transport_without_sessions(
+    any_net: Net, transport: str
+) -> None:
+    torn = await Torn.start(any_net)
+    user = await torn.user()
+    await change(torn.server, transport=transport)
+    await until(lambda: not torn.client.session().connected)
+    await cut_everything(torn)
+    await until(lambda: torn.resumed.parked and torn.server.state().relay.resumption.parked)
+    await change(torn.client, transport=transport)
+    await until_reset(user)
+    await echo(await served(torn), b"a new one")
+
+
+@tcpmux
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_a_stop_after_a_reload_keeps_no_session(any_net: Net, end: str) -> None:
     torn = await Torn.start(any_net, server="shutdown_timeout = 1")

@@ -77,8 +77,10 @@ def test_a_peer_that_stops_leaves_the_sessions_of_all_its_transports(resumption:
 class Way:
     def __init__(self) -> None:
         self.told: list[bytes] = []
+        self.taken: list[Session] = []
 
-    def take_over(self, link: Session) -> None: ...
+    def take_over(self, link: Session) -> None:
+        self.taken.append(link)
 
     def tell_ended(self, identity: bytes) -> None:
         self.told.append(identity)
@@ -86,10 +88,33 @@ class Way:
 
 def test_a_server_that_is_connected_learns_of_the_end_of_its_sessions(resumption: Resumption) -> None:
     here, there = Way(), Way()
-    resumption.ways = {b"here": here, b"there": there}
+    resumption.enter(b"here", here)
+    resumption.enter(b"there", there)
     resumption.ended(b"here", b"a session")
     resumption.ended(b"nowhere", b"another one")
     assert (here.told, there.told) == ([b"a session"], [])
+
+
+def test_a_transport_takes_over_the_sessions_with_its_server_and_tells_it_of_those_that_have_ended(
+    resumption: Resumption,
+) -> None:
+    here, way = Session(resumption, "one"), Way()
+    here.peer = Peer(instance=b"here")
+    Session(resumption, "one").peer = Peer(instance=b"there")
+    resumption.ended(b"here", b"a session")
+    resumption.ended(b"there", b"another one")
+    resumption.enter(b"here", way)
+    assert (way.taken, way.told) == ([here], [b"a session"])
+
+
+def test_a_transport_that_is_no_longer_connected_tells_nothing(resumption: Resumption) -> None:
+    former, present = Way(), Way()
+    resumption.enter(b"here", former)
+    resumption.enter(b"there", present)
+    resumption.exit(former)
+    resumption.ended(b"here", b"a session")
+    resumption.ended(b"there", b"another one")
+    assert (former.told, present.told) == ([], [b"another one"])
 
 
 def test_a_server_may_be_told_again_of_the_last_sessions(resumption: Resumption) -> None:

@@ -51,7 +51,7 @@ class Way(Protocol):
     """A transport of a client, connected to a server."""
 
     def take_over(self, link: Any) -> None:  # noqa: ANN401 - a session, of a room above
-        """Serve a session of another transport from now on."""
+        """Serve a session of another transport from now on, or end it if it has no connection and can get none."""
 
     def tell_ended(self, identity: bytes) -> None:
         """Tell the server that this end has ended a session."""
@@ -84,6 +84,22 @@ class Resumption:
         self.rotations = 0
         self.replayed = 0
         self.seconds = 0.0
+
+    def enter(self, instance: bytes, way: Way) -> None:
+        """Let a transport that is connected to this process of a server take over its sessions.
+
+        The server is told of those that have ended: it may not know yet.
+        """
+        self.ways[instance] = way
+        for identity in self.ended_at(instance):
+            way.tell_ended(identity)
+        for link in self.at(instance):
+            way.take_over(link)
+
+    def exit(self, way: Way) -> None:
+        """Forget a transport that is no longer connected."""
+        for instance in [instance for instance, other in self.ways.items() if other is way]:
+            del self.ways[instance]
 
     def leave(self, owner: object) -> None:
         """End the sessions of a transport with their connections, because the other end stops."""

@@ -78,9 +78,6 @@ def unlike(peer: str, theirs: str, own: str) -> str:
 class GateEvents(ControlEvents, Protocol):
     """Events of a gate, for the carrier that gets its connections."""
 
-    def session_ended(self, identity: bytes) -> None:
-        """End a session with several users, as the client has."""
-
     def tunnel_opened(self, connection: Connection) -> None:
         """Take over a tunnel connection."""
 

@@ -28,7 +28,7 @@ def make_reception(name: str, settings: ServerSettings, relay: "TransportResourc
         from .udp_reception import UdpReception
 
         return UdpReception(gate, settings, relay)
-    return Reception(relay.poller, gate)
+    return Reception(relay, gate)
 
 
 def make_server(
@@ -66,7 +66,7 @@ def make_client(
     from backhaul.transports.carriers.dedicated import DedicatedClient
 
     make = websocket_idle if TRANSPORTS[name].http else raw_idle
-    return DedicatedClient(settings, door, functools.partial(make, relay))
+    return DedicatedClient(settings, door, functools.partial(make, relay), relay.resumption)
 
 
 def _gate(name: str, settings: ServerSettings, relay: "TransportResources") -> SharedGate:

@@ -43,7 +43,7 @@ class UdpReception(Reception):
     """Owns the gate, and the socket, which it passes to the reception that takes its place."""
 
     def __init__(self, gate: SharedGate, settings: ServerSettings, relay: "UdpServerResources") -> None:
-        super().__init__(relay.poller, gate)
+        super().__init__(relay, gate)
         self._settings = settings
         self.tunnels = AllTunnels(TunnelSocket(settings, relay.poller), relay)
 

@@ -5,15 +5,19 @@ import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from backhaul.relay.fit import Fit
+from backhaul.relay.resumption import Resumption
 from backhaul.transports.base import Answer, ClientEvents, Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.checks import Check, Health
 from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
+
+if TYPE_CHECKING:
+    from backhaul.mux.resumable_link import ResumableLink
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -99,8 +103,9 @@ class DoorClient:
 class PooledClient(DoorClient, ABC, Generic[Carrier]):
     """The client's end of a transport with tunnel connections; subclasses use them to carry users."""
 
-    def __init__(self, settings: ClientSettings, door: Door) -> None:
+    def __init__(self, settings: ClientSettings, door: Door, resumption: Resumption) -> None:
         super().__init__(door)
+        self._resumption = resumption
         self._leave = settings.leave
         self._loop = asyncio.get_running_loop()
         self._carriers: set[Carrier] = set()  # of the present control channel
@@ -147,7 +152,22 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
-        return await self._door.connect()
+        address = await self._door.connect()
+        self._enter()
+        return address
+
+    def _enter(self) -> None:
+        """Take over the sessions with this server that transports before this one have left."""
+        self._resumption.enter(self._door.server.instance, self)
+
+    def take_over(self, link: "ResumableLink") -> None:
+        """End a session without a connection: no connection of this transport can resume it."""
+        if link.parked:
+            link.end("the transport that took its place has no sessions")
+
+    def tell_ended(self, identity: bytes) -> None:
+        """Tell the server that this end has ended a session."""
+        self._door.tell_ended(identity)
 
     def open(self) -> None:
         """Dial one more tunnel connection, in the background."""
@@ -161,6 +181,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         users to them.
         """
         self._door.disconnect()
+        self._resumption.exit(self)
         self._opening = 0
         left, self._carriers = self._carriers, set()
         self._leaving |= left

@@ -14,6 +14,7 @@ from backhaul.net.deadlines import Deadlines
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.lent_channel import LentChannel
+from backhaul.relay.resumption import Resumption
 from backhaul.transports.base import Arrival, Carry, Door, Gate
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
@@ -286,8 +287,8 @@ MakeIdle = Callable[[Connection, IdleOwner], IdleConnection]
 class DedicatedClient(PooledClient[IdleConnection]):
     """The client's end: connections that wait for a target."""
 
-    def __init__(self, settings: ClientSettings, door: Door, make_idle: MakeIdle) -> None:
-        super().__init__(settings, door)
+    def __init__(self, settings: ClientSettings, door: Door, make_idle: MakeIdle, resumption: Resumption) -> None:
+        super().__init__(settings, door, resumption)
         self._make_idle = make_idle
         self._reusing = False
         self._lent: set[IdleConnection] = set()  # those with a user that come back to this control channel

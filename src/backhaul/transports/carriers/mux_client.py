@@ -54,7 +54,7 @@ class MuxClient(PooledClient[Link]):
         messages: bool,
     ) -> None:
         """``messages`` is true if the transport's connections carry WebSocket messages."""
-        super().__init__(settings, door)
+        super().__init__(settings, door, relay.resumption)
         self._messages = messages
         self._relay = relay
         self._settings = settings.mux
@@ -81,36 +81,28 @@ class MuxClient(PooledClient[Link]):
         """True while there are sessions with users that can be resumed, which may need a control channel."""
         return any(link.kept and len(link) for link in (*self._carriers, *self._leaving))
 
-    async def connect(self) -> str:
-        """Open the control channel, and resume the sessions that have lost their connection."""
-        address = await super().connect()
+    def _enter(self) -> None:
+        """Resume the sessions that have lost their connection."""
         self.connected = True
-        resumption, server = self._relay.resumption, self._door.server
-        resumption.ways[server.instance] = self
-        if resumption.links:
+        if self._resumption.links:
             self._resumer.connected()
-        for link in [*resumption.of(self), *resumption.at(server.instance)]:
+        for link in self._resumption.of(self):
             self.take_over(link)
-        for identity in resumption.ended_at(server.instance):
-            self.tell_ended(identity)
-        return address
+        super()._enter()
 
     def disconnect(self) -> None:
         """Close the control channel; users in flight go on, if possible with another transport to the server."""
         self.connected = False
         super().disconnect()
-        resumption = self._relay.resumption
-        for instance in [instance for instance, way in resumption.ways.items() if way is self]:
-            del resumption.ways[instance]
-        if resumption.links:
+        if self._resumption.links:
             self._resumer.disconnected()
-            for link in resumption.of(self):
+            for link in self._resumption.of(self):
                 self._pass_on(link)
 
     def signal_received(self, signal: Signal) -> None:
         """Report the signal to the control plane; after a goodbye sessions can't be resumed any more."""
         if signal == Signal.CLOSED:
-            self._relay.resumption.leave(self)
+            self._resumption.leave(self)
         super().signal_received(signal)
 
     @functools.cached_property
@@ -158,7 +150,7 @@ class MuxClient(PooledClient[Link]):
 
     def _pass_on(self, link: Link) -> None:
         """Let another transport serve a session, if one is connected to the same server."""
-        if way := self._relay.resumption.ways.get(link.peer.instance):
+        if way := self._resumption.ways.get(link.peer.instance):
             way.take_over(link)
 
     def _adopt(self, link: Link) -> None:
@@ -166,13 +158,9 @@ class MuxClient(PooledClient[Link]):
         self._leaving.discard(link)
         self._carriers.add(link)
 
-    def tell_ended(self, identity: bytes) -> None:
-        """Tell the server that this end has ended a session."""
-        self._door.tell_ended(identity)
-
     def link_ended(self, peer: Peer, identity: bytes) -> None:
         """Tell the server on the control channel, because the session's own connection may be dead."""
-        self._relay.resumption.ended(peer.instance, identity)
+        self._resumption.ended(peer.instance, identity)
 
     def link_parked(self, link: Link) -> None:
         """Find another connection for a session, or let a transport do it that is connected."""

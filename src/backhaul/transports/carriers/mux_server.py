@@ -154,11 +154,6 @@ class MuxServer(GatedServer):
     def link_ended(self, peer: Peer, identity: bytes) -> None:
         """Do nothing: the client learns of it when it resumes the session."""
 
-    def session_ended(self, identity: bytes) -> None:
-        """End a session that the client has ended, with its users."""
-        if link := self._relay.resumption.links.get((self.session.peer.name, identity)):
-            link.on_bye()
-
     def link_parked(self, link: Link) -> None:
         """Wait for the client, which dials as soon as it knows."""
 

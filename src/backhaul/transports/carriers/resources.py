@@ -76,6 +76,7 @@ class UdpServerResources(Timekeeper, Protocol):
     """The parts for the socket and the tunnels of transport udp on the server."""
 
     poller: Poller
+    resumption: Resumption
 
 
 class UdpClientResources(Protocol):

@@ -72,10 +72,6 @@ class GatedServer(ABC):
         """Tell the control plane."""
         self._events.health_reported(health)
 
-    def session_ended(self, identity: bytes) -> None:
-        """Do nothing: most transports have no sessions that outlive their connections."""
-        del identity
-
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Close the idle carriers, which belonged to that session, and tell the control plane."""
         self.session = NO_CLIENT

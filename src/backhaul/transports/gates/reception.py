@@ -1,19 +1,29 @@
 """The reception of the public end: one gate for all clients, whose events it routes by the client's name."""
 
 import socket
+from typing import Protocol
 
 from backhaul.net.poller import Poller, release
+from backhaul.relay.resumption import Resumption
 from backhaul.transports.base import Gate, GateEvents, SharedGate
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
 from backhaul.wire.checks import Health
 
 
+class ReceptionResources(Protocol):
+    """The parts of the data plane for a reception."""
+
+    poller: Poller
+    resumption: Resumption
+
+
 class Reception:
     """Owns the gate, which listens once, however many clients there are."""
 
-    def __init__(self, poller: Poller, gate: SharedGate) -> None:
-        self._poller = poller
+    def __init__(self, relay: ReceptionResources, gate: SharedGate) -> None:
+        self._poller = relay.poller
+        self._resumption = relay.resumption
         self._gate = gate
         self._clients: dict[str, GateEvents] = {}
 
@@ -69,9 +79,9 @@ class Reception:
             events.health_reported(health)
 
     def session_ended(self, session: ClientSession, identity: bytes) -> None:
-        """Tell the client's carrier."""
-        if events := self._clients.get(session.peer.name):
-            events.session_ended(identity)
+        """End a session that the client has ended, with its users; it may be one of another transport."""
+        if link := self._resumption.links.get((session.peer.name, identity)):
+            link.on_bye()
 
     def mismatched(self, client: str, what: str) -> None:
         """Tell the client's carrier."""
