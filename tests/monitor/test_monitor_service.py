@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -106,6 +107,20 @@ async def status_of(web_port: int, context: ssl.SSLContext) -> int:
     answer = parse(await reader.read())
     writer.transport.abort()
     return answer.status
+
+
+async def test_a_missing_certificate_is_reported_before_a_visitor_comes(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level("INFO", "backhaul")
+    cert, key = Authority.make(tmp_path).issue("page", (SERVER,))
+    settings = replace(SETTINGS, web_port=free_port(), web_cert=cert, web_key=key, look_every=0.01)
+    monitor = await start(settings, program(Tunnel()))
+    shutil.move(cert, tmp_path / "away")
+    await until(lambda: f"web_cert {cert}: unusable with web_key {key}: No such file" in caplog.text)
+    shutil.move(tmp_path / "away", cert)
+    await until(lambda: f"certificate {cert}: usable again and in use" in caplog.text)
+    await monitor.stop()
 
 
 async def test_unusable_files_cost_the_page(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

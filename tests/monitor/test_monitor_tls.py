@@ -47,9 +47,9 @@ class Page:
 
     def __post_init__(self) -> None:
         self.pair = self.authority.issue("page", (SERVER,))
-        files = ServerTls(self.pair.cert, self.pair.key, str(self.authority.file), "web", look_every=0)
-        context = ServerContext(files)
-        self.server = HttpServer(self.respond, open_connection=Handshakes(context, **self.limits))
+        files = ServerTls(self.pair.cert, self.pair.key, str(self.authority.file), "web")
+        self.context = ServerContext(files)
+        self.server = HttpServer(self.respond, open_connection=Handshakes(self.context, **self.limits))
 
     async def respond(self, request: Request) -> Response | Stream:
         self.asked.append(request)
@@ -183,6 +183,7 @@ async def test_renewed_files_are_in_use_without_a_restart(page: Page, tmp_path: 
     for old, new in files.items():
         shutil.copyfile(new, old)
         os.utime(old, (1, 1))
+    page.context.refresh()
     assert parse(await page.ask(trusting(other), REQUEST)).status == 200
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await page.ask(trusting(other, admin), REQUEST)

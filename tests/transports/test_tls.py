@@ -5,13 +5,13 @@ import hashlib
 import logging
 import os
 import shutil
-import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from tests.support.authority import Authority
 from tests.support.net import HOST, PATIENCE, echo, free_port, until
 from tests.support.tunnel import LINES, Lines, Net
 
@@ -149,42 +149,44 @@ class TestVerification:
 
 class TestRenewal:
     @pytest.fixture(autouse=True)
-    def look_always(self, net: Net) -> None:
-        net.timings = {"certificate": -1.0}
+    def look_often(self, net: Net, caplog: pytest.LogCaptureFixture) -> None:
+        net.timings = {"certificate": 0.01}
+        caplog.set_level(logging.INFO)
 
     async def test_a_new_certificate_is_used_without_a_restart(
         self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture
     ) -> None:
-        caplog.set_level(logging.INFO)
         tunnel = await tls_net.tunnel(await tls_net.echo())
         user = await tunnel.user()
         assert await shown(tunnel.bind_port) == files.fingerprint
         files.issue()
+        await until(lambda: "changed and in use" in caplog.text)
         assert await shown(tunnel.bind_port) == files.fingerprint
         assert caplog.text.count("changed and in use") == 1
         await user.send(b"still there")
         assert await user.receive(11) == b"still there"
 
-    async def test_users_come_and_continue(self, tls_net: Net, files: Files) -> None:
+    async def test_users_come_and_continue(self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture) -> None:
         tunnel = await tls_net.tunnel(await tls_net.echo())
         before = await tunnel.user()
         files.issue()
+        await until(lambda: "changed and in use" in caplog.text)
         for _ in range(3):
             await echo(await tunnel.user(), b"after the renewal")
         await echo(before, b"before it")
 
     @pytest.mark.parametrize(("overlap", "known"), [(60.0, 2), (0.0, 1)])
     def test_the_former_certificate_is_recognised_for_a_while(self, files: Files, overlap: float, known: int) -> None:
-        context = ServerContext(ServerTls(str(files.cert), str(files.key), look_every=-1.0, overlap=overlap))
+        context = ServerContext(ServerTls(str(files.cert), str(files.key), overlap=overlap))
         assert len(context.fingerprints) == 1
         before = context.fingerprints
         files.issue()
-        with socket.socket() as sock, context.wrap(sock):
-            assert len(context.fingerprints) == known
+        context.refresh()
+        assert len(context.fingerprints) == known
         assert (before < context.fingerprints) is (known == 2)
 
-    @pytest.mark.parametrize("broken", ["certificate", "key", "pair", "gone"])
-    async def test_unusable_files_change_nothing(
+    @pytest.mark.parametrize("broken", ["certificate", "key", "pair", "gone", "empty"])
+    async def test_unusable_files_change_nothing_and_are_reported_without_a_connection(
         self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture, broken: str
     ) -> None:
         port = free_port()
@@ -192,13 +194,46 @@ class TestRenewal:
         old, cert, key = files.fingerprint, files.cert.read_bytes(), files.key.read_bytes()
         if broken == "gone":
             files.key.unlink()
+        elif broken == "empty":
+            files.write(b"", b"")
         else:
             other = make([HOST], 2, datetime.now(UTC)).key
             files.write(b"?" if broken == "certificate" else cert, {"key": b"?", "pair": other}.get(broken, key))
+        await until(lambda: "the old certificate stays in use" in caplog.text)
         assert [await shown(port), await shown(port)] == [old, old]
-        assert caplog.text.count("the old certificate stays in use") == 1
         files.issue()
+        await until(lambda: f"certificate {files.cert}: usable again and in use" in caplog.text)
         assert await shown(port) == files.fingerprint
+        assert caplog.text.count("the old certificate stays in use") == 1
+
+    def test_the_same_fault_is_reported_once_and_so_is_its_end(
+        self, files: Files, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        context = ServerContext(ServerTls(str(files.cert), str(files.key)))
+        cert, key = files.cert.read_bytes(), files.key.read_bytes()
+        for _ in range(2):
+            files.write(b"", key)
+            context.refresh()
+        files.write(cert, key)
+        for _ in range(2):
+            context.refresh()
+        assert caplog.text.count("the old certificate stays in use") == 1
+        assert caplog.text.count("usable again and in use") == 1
+
+    def test_a_pair_of_two_ends_is_announced_once(
+        self, files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pair = str(files.cert), str(files.key)
+        ends = [
+            ServerContext(ServerTls(*pair)),
+            ServerContext(ServerTls(*pair, client_ca=str(Authority.make(tmp_path).file), keys="web")),
+        ]
+        for _ in range(2):
+            files.issue()
+            for end in ends:
+                end.refresh()
+        assert caplog.text.count("changed and in use") == 2
+        assert ends[0].fingerprints == ends[1].fingerprints
 
     def test_unusable_files_at_the_start(self, files: Files) -> None:
         files.cert.write_text("?")

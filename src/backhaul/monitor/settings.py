@@ -11,6 +11,9 @@ Login = Literal["password", "certificate"]
 INTERVAL: Final = 1.0
 """Seconds between two samples of the traffic; v0.7.2 also measures its speeds over one second."""
 
+LOOK_EVERY: Final = 5.0
+"""Seconds between checks of the page's certificate files."""
+
 LOG_INTERVAL: Final = 15.0
 """Seconds between two writes of the usage log, as in v0.7.2."""
 
@@ -45,6 +48,8 @@ class Settings:
     """Returns an existing listening socket for the page, always for a Unix socket; raises OSError if that fails."""
     interval: float = INTERVAL
     """Not a key: seconds between two samples."""
+    look_every: float = LOOK_EVERY
+    """Not a key: seconds between checks of the files of ``web_cert``."""
 
     @property
     def has_page(self) -> bool:

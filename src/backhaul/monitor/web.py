@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from backhaul.errors import TransportError, reason
 
@@ -17,6 +18,9 @@ from .settings import Settings
 from .site import HEADERS, Site, Sources, Usage
 from .tasks import background
 
+if TYPE_CHECKING:
+    from backhaul.net.tls import ServerContext
+
 log = logging.getLogger("backhaul.monitor")
 
 
@@ -26,32 +30,49 @@ async def serving(settings: Settings, program: Program, usage: Usage) -> AsyncIt
     sampler = Sampler(program.totals, measure, interval=settings.interval)
     site = Site(settings, Sources(program.survey, usage, sampler, program.times), program.api)
     try:
-        server = HttpServer(site.respond, HEADERS, open_connection=_opening(settings))
+        context = _context(settings)
     except TransportError as error:
         log.error("%s; going on without the page, which is tried again at the next reload", error)
         yield False
         return
+    server = HttpServer(site.respond, HEADERS, open_connection=_opening(context))
     if not await _listen(server, settings):
         yield False
         return
     try:
-        async with keeping_history(settings.history, program.read) as history, background(sampler.run()):
+        async with (
+            keeping_history(settings.history, program.read) as history,
+            background(sampler.run()),
+            _watched(context),
+        ):
             with program.board.fed(site.traffic, history):
                 yield True
     finally:
         await server.stop()
 
 
-def _opening(settings: Settings) -> Open:
-    """Return how connections begin; raise TransportError if the files of TLS are unusable."""
+def _context(settings: Settings) -> "ServerContext | None":
+    """Return the page's TLS, if it has any; raise TransportError if the files are unusable."""
     if not settings.web_cert:
-        return in_clear
+        return None
     from backhaul.net.tls import ServerContext, ServerTls  # noqa: PLC0415 - most pages do without
 
-    from .http_tls import Handshakes  # noqa: PLC0415 - as above
+    cert, key, authorities = settings.web_cert, settings.web_key, settings.web_client_ca
+    return ServerContext(ServerTls(cert, key, authorities, keys="web", look_every=settings.look_every))
 
-    files = ServerTls(settings.web_cert, settings.web_key, settings.web_client_ca, keys="web")
-    return Handshakes(ServerContext(files))
+
+def _opening(context: "ServerContext | None") -> Open:
+    """Return how connections begin."""
+    if not context:
+        return in_clear
+    from .http_tls import Handshakes  # noqa: PLC0415 - most pages do without
+
+    return Handshakes(context)
+
+
+def _watched(context: "ServerContext | None") -> contextlib.AbstractAsyncContextManager[None]:
+    """Use changed files of the certificate during a block."""
+    return background(context.watch()) if context else contextlib.nullcontext()
 
 
 async def _listen(server: HttpServer, settings: Settings) -> bool:

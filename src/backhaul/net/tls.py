@@ -1,5 +1,6 @@
 """TLS on non-blocking sockets: contexts made from the configuration, and handshakes without a task."""
 
+import asyncio
 import binascii
 import contextlib
 import functools
@@ -10,7 +11,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.tls")
 
+_Stamp = tuple[int, ...]
 Shaken = Callable[[socket.socket | Exception], None]
 
 PROTOCOLS: Final = ("http/1.1", "http/1.0", "http/0.9")
@@ -125,6 +127,27 @@ class UnixTlsSocket(WithoutTcp, TlsSocket):
     """A TLS connection over a Unix socket."""
 
 
+class _Announcements:
+    """Files whose change has been logged: tunnel and page, or several ends of a process, may use the same."""
+
+    def __init__(self) -> None:
+        self._stamps: dict[str, _Stamp] = {}
+
+    def add(self, stamps: Mapping[str, _Stamp], changed: Iterable[str]) -> bool:
+        """Note files that are in use now; return whether any of those that have changed is news."""
+        news = any(stamps[file] != self._stamps.get(file) for file in changed)
+        self._stamps |= stamps
+        return news
+
+    def discard(self, files: Iterable[str]) -> None:
+        """Forget files that are unusable, so that they are news when they are good again."""
+        for file in files:
+            self._stamps.pop(file, None)
+
+
+_ANNOUNCED: Final = _Announcements()
+
+
 class ServerContext:
     """The TLS context of an end that listens; loads changed certificate files without a restart."""
 
@@ -133,9 +156,9 @@ class ServerContext:
         self._tls = tls
         self._latest = self._before = b""
         self._renewed = 0.0  # time.monotonic()
+        self._complaint = ""
+        self._stamps = self._look()
         self._context = self._load()
-        self._stamp = self._stamps()
-        self._looked = time.monotonic()
 
     @property
     def fingerprints(self) -> frozenset[bytes]:
@@ -145,39 +168,44 @@ class ServerContext:
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of an accepted connection before its handshake; owns the socket."""
-        return self._current().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """Return the TLS end of a connection whose bytes the caller moves, before its handshake."""
-        return self._current().wrap_bio(incoming, outgoing, server_side=True)
+        return self._context.wrap_bio(incoming, outgoing, server_side=True)
 
-    def _current(self) -> ssl.SSLContext:
-        if time.monotonic() - self._looked > self._tls.look_every:
-            self._look()
-        return self._context
+    async def watch(self) -> None:
+        """Use changed files soon, and report unusable ones even while nobody connects; endless."""
+        while True:
+            await asyncio.sleep(self._tls.look_every)
+            self.refresh()
 
-    def _look(self) -> None:
-        self._looked = time.monotonic()
-        stamp = self._stamps()
-        if stamp == self._stamp:
+    def refresh(self) -> None:
+        """Load the files if they have changed; those in use stay if the new ones are unusable."""
+        stamps = self._look()
+        if stamps == self._stamps:
             return
+        before, self._stamps = self._stamps, stamps
         try:
             self._context = self._load()
         except TransportError as error:
-            log.error("%s; the old certificate stays in use until the files are corrected", error)
+            self._complain(str(error))
         else:
-            log.info("certificate %s: changed and in use", self._tls.cert)
-        self._stamp = stamp
+            self._announce([file for file in stamps if stamps[file] != before[file]])
 
-    @property
-    def _files(self) -> Iterator[str]:
-        return filter(None, (self._tls.cert, self._tls.key, self._tls.client_ca))
+    def _complain(self, problem: str) -> None:
+        _ANNOUNCED.discard(self._stamps)
+        if problem != self._complaint:
+            self._complaint = problem
+            log.error("%s; the old certificate stays in use until the files are corrected", problem)
 
-    def _stamps(self) -> tuple[float, ...]:
-        try:
-            return tuple(os.stat(path).st_mtime for path in self._files)  # noqa: PTH116
-        except OSError:
-            return ()
+    def _announce(self, changed: Iterable[str]) -> None:
+        state, self._complaint = "usable again" if self._complaint else "changed", ""
+        if _ANNOUNCED.add(self._stamps, changed):
+            log.info("certificate %s: %s and in use", self._tls.cert, state)
+
+    def _look(self) -> dict[str, _Stamp]:
+        return {file: _stamp(file) for file in (self._tls.cert, self._tls.key, self._tls.client_ca) if file}
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -187,12 +215,13 @@ class ServerContext:
         context.num_tickets = _TICKETS
         try:
             context.load_cert_chain(self._tls.cert, self._tls.key, "")  # without a password OpenSSL would ask for one
+            chain = Path(self._tls.cert).read_text(encoding="ascii", errors="replace")
         except OSError as error:  # ssl.SSLError is one
             names = f"{self._tls.keys}_cert {self._tls.cert}: unusable with {self._tls.keys}_key {self._tls.key}"
             raise TransportError(f"{names}: {objection(error)}") from None
         if self._tls.client_ca:
             self._ask_clients(context)
-        self._note(Path(self._tls.cert))
+        self._note(chain)
         return context
 
     def _ask_clients(self, context: ssl.SSLContext) -> None:
@@ -204,11 +233,20 @@ class ServerContext:
             name = f"{self._tls.keys}_client_ca {self._tls.client_ca}"
             raise TransportError(f"{name}: {reason(error)}; name a PEM file of the authorities") from None
 
-    def _note(self, file: Path) -> None:
-        """Learn the fingerprint of the first certificate in a file, which is the one that clients see."""
-        if match := _CERTIFICATE.search(file.read_text(encoding="ascii", errors="replace")):
+    def _note(self, chain: str) -> None:
+        """Learn the fingerprint of the first certificate of a chain, which is the one that clients see."""
+        if match := _CERTIFICATE.search(chain):
             found = hashlib.sha256(binascii.a2b_base64(match[1])).digest()
             self._before, self._latest, self._renewed = self._latest, found, time.monotonic()
+
+
+def _stamp(file: str) -> _Stamp:
+    """Return numbers that change with the content of a file; none if there is no file."""
+    try:
+        found = os.stat(file)  # noqa: PTH116
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def client_context(authorities: str, *, verify: bool) -> ssl.SSLContext:

@@ -80,6 +80,7 @@ class HttpGate:
         self._last_answers = LastAnswers(poller, settings.limits)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, self._credentials, pings.discard)
 
     def start(self, events: SharedGateEvents) -> None:
@@ -92,6 +93,8 @@ class HttpGate:
         end = self._poller.descriptors.clients_end
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=batch, end=end)
         self._decoy.open()
+        if self._context:
+            self._watch = asyncio.ensure_future(self._context.watch())
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
         """Close the connection: after an upgrade there is no second handshake."""
@@ -107,6 +110,9 @@ class HttpGate:
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
+        if self._watch:
+            self._watch.cancel()
+            self._watch = None
         self._lobby.close()
         self._last_answers.close()
         if self._handshakes:
