@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import resource
 import shutil
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -219,6 +220,32 @@ class TestRenewal:
             context.refresh()
         assert caplog.text.count("the old certificate stays in use") == 1
         assert caplog.text.count("usable again and in use") == 1
+
+    def test_files_that_could_not_be_opened_once_are_tried_again(
+        self, files: Files, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        context = ServerContext(ServerTls(str(files.cert), str(files.key)))
+        files.issue()
+        _, hard = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            context.refresh()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert "Too many open files" in caplog.text
+        for _ in range(2):
+            context.refresh()
+        assert files.fingerprint in {found.hex() for found in context.fingerprints}
+        assert caplog.text.count("usable again and in use") == 1
+
+    def test_the_former_certificate_is_recognised_although_the_files_are_touched(self, files: Files) -> None:
+        context = ServerContext(ServerTls(str(files.cert), str(files.key)))
+        before = context.fingerprints
+        files.issue()
+        context.refresh()
+        files.write(files.cert.read_bytes(), files.key.read_bytes())
+        context.refresh()
+        assert before < context.fingerprints
 
     def test_a_pair_of_two_ends_is_announced_once(
         self, files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -181,9 +181,12 @@ class ServerContext:
             self.refresh()
 
     def refresh(self) -> None:
-        """Load the files if they have changed; those in use stay if the new ones are unusable."""
+        """Load the files if they have changed; those in use stay if the new ones are unusable.
+
+        Unusable ones are tried each time, because the reason may be another, such as a lack of descriptors.
+        """
         stamps = self._look()
-        if stamps == self._stamps:
+        if stamps == self._stamps and not self._complaint:
             return
         before, self._stamps = self._stamps, stamps
         try:
@@ -191,7 +194,7 @@ class ServerContext:
         except TransportError as error:
             self._complain(str(error))
         else:
-            self._announce([file for file in stamps if stamps[file] != before[file]])
+            self._announce([file for file in stamps if stamps[file] != before[file]] or list(stamps))
 
     def _complain(self, problem: str) -> None:
         _ANNOUNCED.discard(self._stamps)
@@ -237,7 +240,8 @@ class ServerContext:
         """Learn the fingerprint of the first certificate of a chain, which is the one that clients see."""
         if match := _CERTIFICATE.search(chain):
             found = hashlib.sha256(binascii.a2b_base64(match[1])).digest()
-            self._before, self._latest, self._renewed = self._latest, found, time.monotonic()
+            if found != self._latest:
+                self._before, self._latest, self._renewed = self._latest, found, time.monotonic()
 
 
 def _stamp(file: str) -> _Stamp:
