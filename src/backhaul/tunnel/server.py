@@ -71,11 +71,7 @@ class ServerTunnel:
         self._transport = transport
         self._timings = timings
         self._waiting = WaitingUsers(
-            timings.user_patience,
-            timings.restart,
-            relay.poller.descriptors,
-            expired=self._give_up,
-            gone=self._drop,
+            timings.user_patience, timings.restart, relay.poller.descriptors, expired=self._give_up, gone=self._drop
         )
         self.absence = Absence(self._absence_lasts)
         self._throttle = LogThrottle(log)
