@@ -19,11 +19,11 @@ from backhaul.config.schema import Config, certificates_of, side_of
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.traffic import TrafficBoard
+from backhaul.net.descriptors import descriptor_limit
 from backhaul.net.listeners import Listeners
 from backhaul.net.unix_sockets import listener_at
 from backhaul.system.files import stamp_of
 from backhaul.system.known_servers import KnownServers
-from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
 from backhaul.system.memory import memory_limit
 from backhaul.system.program import FORKS

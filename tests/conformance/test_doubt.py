@@ -16,34 +16,45 @@ async def test_a_server_that_answers_is_kept(doubts: list[float], any_net: Net) 
     await echo(await tunnel.user(), b"still here")
 
 
+async def given_up(net: Net) -> int:
+    """Freeze the line of a client until it connects again; return the port for users."""
+    bind_port, port = free_port(), free_port()
+    await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"])
+    middlebox = net.middlebox(bind_port)
+    client = await net.client(middlebox.port)
+    await until(lambda: client.tunnel.connected)
+    middlebox.paths[0].freeze()
+    await until(lambda: client.tunnel.opened > 1)
+    return port
+
+
 async def test_a_server_that_does_not_is_given_up(
     doubts: list[float], any_net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
     any_net.timings = IN_A_HURRY
-    bind_port, port = free_port(), free_port()
-    await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
-    middlebox = any_net.middlebox(bind_port)
-    client = await any_net.client(middlebox.port)
-    await until(lambda: client.tunnel.connected)
-    middlebox.paths[0].freeze()
-    await until(lambda: client.tunnel.opened > 1)
+    port = await given_up(any_net)
     assert len(doubts) >= 1
     assert "control channel lost: no heartbeat" in caplog.text
     await echo(await any_net.dial(port), b"here again")
 
 
+def times_of(monkeypatch: pytest.MonkeyPatch, method: str) -> list[float]:
+    """Return a list that gets the time of each call of a method of ``Liveness``."""
+    times: list[float] = []
+    original = getattr(Liveness, method)
+
+    def listen(liveness: Liveness, now: float) -> object:
+        times.append(now)
+        return original(liveness, now)
+
+    monkeypatch.setattr(Liveness, method, listen)
+    return times
+
+
 @pytest.fixture
 def suspicions(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The times at which servers were asked because something else was silent, too, or after a sleep."""
-    times: list[float] = []
-    suspect = Liveness.suspect
-
-    def listen(liveness: Liveness, now: float) -> bool:
-        times.append(now)
-        return suspect(liveness, now)
-
-    monkeypatch.setattr(Liveness, "suspect", listen)
-    return times
+    return times_of(monkeypatch, "suspect")
 
 
 async def test_a_server_that_answers_after_a_sleep_is_kept(suspicions: list[float], any_net: Net) -> None:
@@ -58,15 +69,8 @@ async def test_a_server_that_does_not_answer_after_a_sleep_is_given_up(
     any_net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its silence alone would last for an hour."""
-    any_net.timings = {"look": 0.02, "silence": 3600, "suspicion": 0.1}
-    bind_port, port = free_port(), free_port()
-    await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
-    middlebox = any_net.middlebox(bind_port)
-    any_net.timings["nap"] = -1.0
-    client = await any_net.client(middlebox.port)
-    await until(lambda: client.tunnel.connected)
-    middlebox.paths[0].freeze()
-    await until(lambda: client.tunnel.opened > 1)
+    any_net.timings = {"look": 0.02, "nap": -1.0, "silence": 3600, "suspicion": 0.1}
+    port = await given_up(any_net)
     assert "control channel lost: no answer within" in caplog.text
     await echo(await any_net.dial(port), b"here again")
 
@@ -74,15 +78,7 @@ async def test_a_server_that_does_not_answer_after_a_sleep_is_given_up(
 @pytest.fixture
 def beats(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The times at which clients received a heartbeat."""
-    heard: list[float] = []
-    beat = Liveness.beat
-
-    def listen(liveness: Liveness, now: float) -> None:
-        heard.append(now)
-        beat(liveness, now)
-
-    monkeypatch.setattr(Liveness, "beat", listen)
-    return heard
+    return times_of(monkeypatch, "beat")
 
 
 @pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)

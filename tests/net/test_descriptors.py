@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backhaul.net.descriptors import Descriptors, for_users, limit
+from backhaul.net.descriptors import Descriptors, descriptor_limit, for_users
 
 RESERVE = 64
 
@@ -48,5 +48,5 @@ def test_a_tunnel_connection_of_the_reserve_is_kept_only_for_a_user(sock: socket
 
 
 def test_the_limit_is_that_of_this_process() -> None:
-    assert limit() == os.sysconf("SC_OPEN_MAX")
-    assert for_users() == Descriptors(limit).users_end()
+    assert descriptor_limit() == os.sysconf("SC_OPEN_MAX")
+    assert for_users() == Descriptors(descriptor_limit).users_end()

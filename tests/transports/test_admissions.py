@@ -102,7 +102,6 @@ async def test_before_any_client_one_is_one_of_the_last_process_and_no_failure(
     assert "refused" not in caplog.text
 
 
-@pytest.mark.usefixtures("short_handshake")
 async def test_a_neighbour_with_a_session_is_no_mismatch(public: Public) -> None:
     await connected(public)
     await rejected(public, bytes([1, 3]) + bytes(300))  # what a session of v0.7.2 begins with

@@ -274,13 +274,11 @@ class TestTrust:
         await user.send(b"hello")
         assert await carrier.receive(5) == b"hello"
 
-    @pytest.mark.usefixtures("short_handshake")
     async def test_another_address_is_not_trusted(self, public: Public) -> None:
         await public.client()
         other = await public.tunnel_connection(OTHER_ADDRESS)
         assert await other.receive_all() == b""
 
-    @pytest.mark.usefixtures("short_handshake")
     async def test_no_address_is_trusted_without_a_client(self, public: Public) -> None:
         control = await public.client()
         control.close()

@@ -61,7 +61,6 @@ class TestHandshake:
         await client.confirm()
         assert public.server.tunnel.connected
 
-    @pytest.mark.usefixtures("short_handshake")
     async def test_a_client_that_does_not_confirm_is_closed(self, public: Public) -> None:
         client = await ProtectedClient.dial(public.net, public.port)
         assert await client.control.receive_all() == b""

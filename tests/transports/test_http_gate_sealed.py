@@ -108,7 +108,6 @@ class TestHandshake:
         assert await first.control.closed()
         assert REPLACED in caplog.text
 
-    @pytest.mark.usefixtures("short_handshake")
     async def test_a_client_that_does_not_confirm_is_closed(self, web_net: Net) -> None:
         _, port = await started(web_net)
         client = await ProtectedVisitor.dial(web_net, port)

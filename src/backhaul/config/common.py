@@ -160,7 +160,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         int,
         key(
             "Maximum memory for bytes of sessions that the other end has not acknowledged yet, and never more than a "
-            "quarter of the memory of the process.",
+            "quarter of the memory of the process, or 16 if that is more.",
             ge=1,
             unit="megabytes",
             on=MUX,

@@ -156,9 +156,9 @@ class Spool:
         return left
 
     def _give_back(self, pieces: list[Piece]) -> None:
-        lent = sum(isinstance(piece, memoryview) for piece in pieces)
-        self._memory -= KEPT_SIZE * lent
-        self._memory -= sum(len(piece) + _OBJECT_SIZE for piece in pieces if not isinstance(piece, memoryview))
+        own = [len(piece) + _OBJECT_SIZE for piece in pieces if not isinstance(piece, memoryview)]
+        lent = len(pieces) - len(own)
+        self._memory -= KEPT_SIZE * lent + sum(own)
         self._frames.give_back(self._lent[:lent])
         del self._lent[:lent]
 

@@ -13,7 +13,7 @@ _ENOUGH: Final = 64
 _ASK_EVERY: Final = 1.0  # seconds between questions for the limit, which take 3 us each
 
 
-def limit() -> int:
+def descriptor_limit() -> int:
     """Return the number of descriptors that this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
@@ -26,7 +26,9 @@ class Descriptors:
     reserve to clients, and clients leave its last quarter to administrators, files and name servers.
     """
 
-    def __init__(self, limit: Callable[[], int] = limit, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limit: Callable[[], int] = descriptor_limit, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """``limit`` returns the number of descriptors, which an administrator may change (prlimit(1))."""
         self._limit = limit
         self._clock = clock

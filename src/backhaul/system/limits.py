@@ -2,18 +2,11 @@
 
 import logging
 import resource
-import sys
 from typing import Final
 
 TUNED_LIMIT: Final = 1_048_576  # v0.7.2's value, and the kernel's default for fs.nr_open, the largest allowed
 
 _logger: Final = logging.getLogger(__name__)
-
-
-def descriptor_limit() -> int:
-    """Return the number of descriptors that this process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def raise_descriptor_limit(wanted_hard: int = 0) -> int:
