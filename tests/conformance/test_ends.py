@@ -178,6 +178,15 @@ async def test_a_target_that_refuses(any_net: Net) -> None:
     assert not await user.closed()
 
 
+@pytest.mark.parametrize("target", ["255.255.255.255:80", "no-such-host.invalid:80"])
+async def test_a_target_without_a_way(any_net: Net, target: str, caplog: pytest.LogCaptureFixture) -> None:
+    tunnel = await any_net.tunnel(target)
+    assert not await (await tunnel.user()).closed()
+    await until(lambda: f"target {target}: not dialled by the client: cannot be reached: " in caplog.text)
+    (port,) = tunnel.server.tunnel.ports.open.values()
+    await until(lambda: port.target_refused == 1)
+
+
 async def test_a_user_who_leaves_before_the_target_is_reached(any_net: Net) -> None:
     listener = any_net.listen()
     tunnel = await any_net.tunnel(listener.port)

@@ -64,13 +64,6 @@ async def test_a_target_by_name(any_net: Net) -> None:
     assert await user.receive(4) == b"name"
 
 
-async def test_a_target_whose_name_does_not_exist(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
-    tunnel = await any_net.tunnel("no-such-host.invalid:80")
-    user = await tunnel.user()
-    await user.closed()
-    assert "target no-such-host.invalid:80: cannot be reached" in caplog.text
-
-
 async def test_every_address_of_a_port_on_all_addresses(any_net: Net) -> None:
     port, bind_port = free_port(), free_port()
     server = await any_net.server(bind_port, [f"{port}={await any_net.echo()}"])

@@ -3,9 +3,10 @@
 import socket
 from pathlib import Path
 
+import pytest
 from tests.support.net import HOST, Peer, free_port
 from tests.support.program import Program
-from tests.support.tunnel import TOKEN, Net
+from tests.support.tunnel import BUILT, TOKEN, Net
 
 DESCRIPTORS = 40
 
@@ -102,3 +103,25 @@ async def test_unauthenticated_connections_leave_descriptors_for_others(net: Net
     finally:
         await server.kill()
     assert "Too many open files" not in server.text
+
+
+@pytest.mark.parametrize("transport", [*BUILT])
+async def test_a_user_of_a_client_without_descriptors_is_reset(transport: str, tmp_path: Path) -> None:
+    async with Net(transport) as net:
+        port = free_port()
+        file = tmp_path / "client.toml"
+        file.write_text(
+            f'[client]\nremote_addr = "{HOST}:{port}"\ntransport = "{transport}"\ntoken = "{TOKEN}"\n'
+            "skip_optz = true\nconnection_pool = 2\n"
+        )
+        user_port, listener = free_port(), net.listen()
+        await net.server(port, [f"{HOST}:{user_port}={listener.port}"])
+        client = await Program.start("-c", file, descriptors=DESCRIPTORS)
+        try:
+            await client.line("connected")
+            users = [await net.dial(user_port) for _ in range(2 * DESCRIPTORS)]
+            await client.line("too many open files; raise the limit of open files")
+            assert not await users[-1].closed()
+        finally:
+            net.close_peers()
+            await client.kill()

@@ -250,7 +250,7 @@ class TestAnnouncement:
         await carrier.send(header(silent.port))
         await until(lambda: behind.client.tunnel.dialling == 1)
         await behind.net.stop(behind.client)
-        assert await carrier.closed()
+        assert not await carrier.closed()
 
 
 @pytest.mark.config(connection_pool=1)

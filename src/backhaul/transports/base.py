@@ -208,7 +208,7 @@ class Arrival(Protocol):
         """Join it with the target, whose socket it takes over; ``done`` is called once, when the user has gone."""
 
     def refuse(self, *, reset: bool) -> None:
-        """Close the connection, because the target is not available; with a reset if the target sent one."""
+        """Close the connection, because the target is not available; with a reset unless it was only silent."""
 
 
 class ClientControlEvents(Protocol):

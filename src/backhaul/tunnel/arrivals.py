@@ -28,7 +28,7 @@ log = logging.getLogger("backhaul.client")
 
 DIALLING: Final = Progress(0, 0, "dialling", "")
 _UNKNOWN: Final = TargetCounters("")
-_RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT, errno.EAGAIN})  # the last two: Unix sockets
+_LIMIT_ADVICE: Final = "raise the limit of open files (LimitNOFILE), unless it is an attack"
 
 
 class Arrivals:
@@ -79,7 +79,7 @@ class Arrivals:
             target = parse_target(arrival.target)
         except BadTargetError as error:
             self._throttle.warn("target", f"{error}; user refused")
-            arrival.refuse(reset=False)
+            arrival.refuse(reset=True)
             return
         verdict = self._allowed.judge(target.host, target.port)
         if verdict is REFUSED:
@@ -149,18 +149,20 @@ class Arrivals:
 
     def _overloaded(self, arrival: Arrival) -> None:
         text = f"target {arrival.target}: user refused, {self._most} targets are being dialled already"
-        advice = "raise the limit of open files (LimitNOFILE), unless it is an attack"
-        if self._throttle.warn("dialling", f"{text}; {advice}"):
+        if self._throttle.warn("dialling", f"{text}; {_LIMIT_ADVICE}"):
             self._refused(arrival.target, f"{self._most} targets are being dialled already")
         self._book[arrival.target].refused += 1
         arrival.refuse(reset=True)
 
     def _fail(self, arrival: Arrival, target: Target, error: OSError) -> None:
         text = reason(error)
+        if error.errno == errno.EMFILE:
+            text = f"{text}; {_LIMIT_ADVICE}"
         if self._throttle.warn((target, text), f"target {arrival.target}: cannot be reached: {text}"):
             self._refused(arrival.target, f"cannot be reached: {text}")
         self._book[arrival.target].user_failed(text)
-        arrival.refuse(reset=error.errno in _RESETS)
+        # After a reset the user knows that there was no answer. Only a silent target ends as an empty answer.
+        arrival.refuse(reset=error.errno != errno.ETIMEDOUT)
 
     def _join(self, user: "ArrivedUser", arrival: Arrival, sock: socket.socket) -> None:
         user.counters = counters = self._book[arrival.target]

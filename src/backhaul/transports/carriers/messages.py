@@ -267,7 +267,7 @@ class MessageArrival:
             joined.on_reset()
 
     def refuse(self, *, reset: bool) -> None:
-        """Close the connection, with a reset if the target sent one."""
+        """Close the connection, cleanly or with a reset."""
         self._make(self._unsent).drop(reset=reset)
 
     def _join_flow(self, channel: MessageChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:

@@ -311,7 +311,7 @@ class _Announced:
             flow.close()
 
     def refuse(self, *, reset: bool) -> None:
-        """Close the stream, with a reset if the target sent one and the other end understands it."""
+        """Close the stream, with a reset if the other end understands it."""
         if self._lost:
             return
         self._lost = True
