@@ -37,6 +37,7 @@ SESSION_PATIENCE = 300.0
 
 A vanished peer is noticed on the control channel within a minute; unused sessions are closed with it.
 """
+_NOP_INTERVAL: Final = 20.0  # seconds, as in v0.7.2
 _MAX_VISITORS: Final = 512  # of the decoy: some 25 MB if all are stalled within a file over TLS
 
 
@@ -66,6 +67,7 @@ def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
         receive_buffer=config.mux_recievebuffer,
         stream_buffer=config.mux_streambuffer,
         window_growth=0 if config.mux_version == 1 else config.mux_recievebuffer,
+        keepalive_interval=min(config.keepalive_period, _NOP_INTERVAL),
         keepalive_timeout=SESSION_PATIENCE,
     )
 
@@ -101,7 +103,7 @@ def change_relay(relay: Relay, config: ServerConfig | ClientConfig) -> None:
 
 
 def _patient(config: ServerConfig | ClientConfig, patience: Patience) -> Patience:
-    return replace(patience, half_close=config.half_close_timeout)
+    return replace(patience, half_close=config.half_close_timeout, keepalive=config.keepalive_period)
 
 
 def _set_resumption(relay: Relay, config: ServerConfig | ClientConfig) -> None:

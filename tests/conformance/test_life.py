@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -56,6 +57,15 @@ async def test_the_control_channel_is_cut(site: Site, caplog: pytest.LogCaptureF
     await echo(old, b"still here")
     await site.served()
     assert caplog.text.count("control channel lost") == 2  # a line in the log of each end
+
+
+async def test_a_loss_after_a_long_silence_is_logged_with_its_length(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backhaul.transports.control.silence.NOTABLE", 0.0)
+    await site.middlebox.paths[0].cut()
+    await until(lambda: site.client.tunnel.opened == 2)
+    assert len(re.findall(r"control channel lost: .* after 0 s of silence", caplog.text)) == 2
 
 
 async def test_the_server_does_not_know_that_the_control_channel_is_gone(site: Site) -> None:

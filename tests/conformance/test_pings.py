@@ -82,3 +82,10 @@ async def test_a_client_pings_a_server_of_v072(ws: Net) -> None:
         await carrier.send(frame(PONG, payload))
     await carrier.send(frame(BINARY, b"hello"))
     assert await connection.receive(5) == b"hello"
+
+
+async def test_keepalive_period_is_the_longest_silence() -> None:
+    async with Net("ws") as net:
+        port = free_port()
+        await net.server(port, [], "keepalive_period = 1")
+        await pinged(await upgraded(net, port), times=1)

@@ -296,6 +296,12 @@ def test_a_gateway_that_allows_no_more_connections_is_no_refusal() -> None:
     assert not isinstance(raised.value, RefusedError)
 
 
+def test_a_gateway_that_answers_503_may_limit_connections() -> None:
+    with pytest.raises(UpgradeError, match="does not reach the server, or limits connections") as raised:
+        AnswerReader(KEY).feed(refusal("503 Service Temporarily Unavailable"))
+    assert not isinstance(raised.value, RefusedError)
+
+
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout", "522 Origin Timed Out", "530 Whatever"])
 def test_a_gateway_that_does_not_reach_the_server_is_no_refusal(status: str) -> None:
     with pytest.raises(UpgradeError, match=f"a proxy in between answered {status[:3]}") as raised:

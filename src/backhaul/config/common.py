@@ -85,7 +85,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     keepalive_period: Annotated[
         int,
         key(
-            "TCP keep-alive: silence before a probe, at most 15 s in the tunnel. No probes to 127.0.0.0/8 or ::1.",
+            "Silence before a probe: of TCP keep-alive, at most 15 s in the tunnel, and none to 127.0.0.0/8 or ::1; of "
+            "WebSockets, at most 25 s; of sessions, at most 20 s.",
             ge=1,
             le=MAX_KEEPALIVE,
             unit="seconds",

@@ -54,7 +54,7 @@ class Relay:
         self.flows = FlowTable() if flows is None else flows
         self.patience = patience
         self.resumption = Resumption()
-        self.pings = Pings(lambda: self.patience.quiet, poller.faults)
+        self.pings = Pings(lambda: self.patience.silence, poller.faults)
         self.late_frames = LateFrames(lambda: self.patience.late, poller.faults)
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None

@@ -39,6 +39,8 @@ class Patience:
     quiet: float = 25.0
     """Silence after which a WebSocket connection is pinged. Proxies close it after a minute (nginx) or 100 s (CDNs),
     and some NATs forget it after half a minute."""
+    keepalive: float = 75.0
+    """The same as configured, for proxies and NATs that allow less."""
     unread: float = 0.5
     """Time for which a smux session may remain unread before new users avoid it."""
     unsent: float = 2.0
@@ -69,6 +71,11 @@ class Patience:
     """The client's interval of looks at its sessions, for those that need another connection."""
     sweep: float = 1.0
     """Interval between two looks at the connections with one ended direction."""
+
+    @property
+    def silence(self) -> float:
+        """The silence after which a WebSocket connection is pinged."""
+        return min(self.quiet, self.keepalive)
 
     def before_end(self, *, sent: int, answered: bool) -> float:
         """Return the seconds for which the end of a user is held back from a v0.7.2 peer.

@@ -377,7 +377,7 @@ class ClientTunnel:
 
     def _pause(self, lasted: float, why: str, *, protected: bool) -> float:
         """Return the seconds to wait. A protected server tells why it has closed the channel, others leave a guess."""
-        guess = why == PEER_CLOSED and not protected and not self.problem
+        guess = why.startswith(PEER_CLOSED) and not protected and not self.problem
         closed = guess or why in {_REPLACED, _RENEWED}
         pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)
         if not (guess and self._pauses.taking_turns):

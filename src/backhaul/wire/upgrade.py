@@ -54,7 +54,8 @@ _V072_READ_BUFFER: Final = 4096  # bytes: Go's bufio.Reader, through which its c
 
 _SWITCHING: Final = 101
 _UNAUTHORIZED: Final = 401
-_GATEWAY_ERRORS: Final = frozenset({502, 503, 504, *range(520, 531)})  # 52x and 530: Cloudflare
+_UNAVAILABLE: Final = 503  # also the default of nginx's limit_conn and limit_req
+_GATEWAY_ERRORS: Final = frozenset({502, 504, *range(520, 531)})  # 52x and 530: Cloudflare
 _TOO_MANY: Final = 429  # RFC 6585; v0.7.2's server never answers it
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LONGEST_LOCATION: Final = 200  # characters of a redirect in the log
@@ -267,6 +268,8 @@ def _objection(status: int, location: bytes) -> UpgradeError:
     """Return the error for an answer that is not 101; ``location`` is where a redirect leads."""
     if status == _UNAUTHORIZED:
         return RefusedError("the server refused the token")
+    if status == _UNAVAILABLE:
+        return UpgradeError("a proxy in between answered 503: it does not reach the server, or limits connections")
     if status in _GATEWAY_ERRORS:
         return UpgradeError(f"a proxy in between answered {status}: it does not reach the server")
     if status == _TOO_MANY:

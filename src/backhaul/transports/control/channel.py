@@ -11,12 +11,14 @@ from backhaul.net.poller import WOULD_BLOCK, Poller, release
 from backhaul.net.predicates import retransmissions
 from backhaul.net.sockets import watch_closely
 
+from .silence import Silence
+
 _READ_SIZE = 4096
 _MAX_UNSENT = 1 << 16  # bytes; a peer that leaves 65 536 signals unread has stopped reading
 
 
 PEER_CLOSED = "the peer closed it"
-"""The reason of a control channel that the peer closed without CLOSED."""
+"""The beginning of the reason of a control channel that the peer closed without CLOSED."""
 
 UNANSWERED = "a heartbeat was not answered"
 """The reason of a control channel whose client is silent."""
@@ -58,7 +60,7 @@ class ControlChannel(Generic[Item]):
         self._on_item = on_item
         self._lost = lost
         self._unsent = bytearray()
-        self._active = True  # bytes have moved lately
+        self._silence = Silence(self._loop.time)
         self.closed = False
         watch_closely(sock)
 
@@ -82,8 +84,7 @@ class ControlChannel(Generic[Item]):
 
     def fell_silent(self) -> bool:
         """Return whether no bytes have moved in either direction since the last call."""
-        active, self._active = self._active, False
-        return not active
+        return self._silence.fell()
 
     def close(self) -> None:
         """Send the bytes that are still unsent, if the kernel takes them, and close; the rest is lost silently."""
@@ -97,7 +98,7 @@ class ControlChannel(Generic[Item]):
     def _flush(self) -> None:
         if self.closed or not self._unsent:
             return
-        self._active = True
+        self._silence.broken()
         try:
             del self._unsent[: self._sock.send(self._unsent)]
         except WOULD_BLOCK:
@@ -120,13 +121,13 @@ class ControlChannel(Generic[Item]):
         except WOULD_BLOCK:
             return
         except OSError as error:
-            self._end(reason(error))
+            self._end(self._silence.before(reason(error)))
             return
         if data:
-            self._active = True
+            self._silence.broken()
             self._decode(data)
         else:
-            self._end(PEER_CLOSED)
+            self._end(self._silence.before(PEER_CLOSED))
 
     def _decode(self, data: bytes) -> None:
         try:
