@@ -27,11 +27,9 @@ LONGEST_DATA = 40  # bytes, of these tests
 QUICK = {"announce": 0.02}  # shortens the interval of announcements
 
 
-async def insist(user: UdpPeer, data: bytes) -> bytes:
-    """Repeat a request until an answer arrives."""
-    user.heard.clear()
-    await repeat(lambda: user.send(data), lambda: user.heard)
-    return await user.receive()
+async def insist(user: UdpPeer, data: bytes) -> None:
+    """Repeat a request until its answer arrives; more answers to an earlier one may come before."""
+    await repeat(lambda: user.send(data), lambda: any(answer == b"echo:" + data for answer, _ in user.heard))
 
 
 async def test_a_nat_that_changes_its_addresses_while_a_flow_is_open(lines: str) -> None:
@@ -41,7 +39,7 @@ async def test_a_nat_that_changes_its_addresses_while_a_flow_is_open(lines: str)
         assert await scene.user.ask(b"before") == b"echo:before"
         for turn in (b"one", b"two"):
             scene.nat.rebind()
-            assert await insist(scene.user, turn) == b"echo:" + turn
+            await insist(scene.user, turn)
         assert scene.flows == 1
         assert len(scene.tunnel.client.relay.flows) == 1
 
@@ -93,7 +91,7 @@ async def test_lost_assignments_are_repeated_and_no_payload_counts_as_one(lines:
             return 1
 
         scene.nat.downwards = lose_three
-        assert await insist(scene.user, b"127.0.0.1:1") == b"echo:127.0.0.1:1"
+        await insist(scene.user, b"127.0.0.1:1")
         assert len(lost) == 3
         assert scene.tunnel.server.tunnel.ports.open[HOST, scene.tunnel.ports[0]].udp.total == 1
 
@@ -141,7 +139,7 @@ async def test_another_client_takes_over_and_flows_follow_it(lines: str) -> None
         await net.stop(tunnel.client)
         await net.client(tunnel.bind_port)
         await until(lambda: tunnel.server.tunnel.connected)
-        assert await insist(user, b"after") == b"echo:after"
+        await insist(user, b"after")
         assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
 
 
@@ -153,7 +151,7 @@ async def test_a_server_that_returns_gets_new_tunnels(lines: str) -> None:
         assert await user.ask(b"before") == b"echo:before"
         await net.stop(tunnel.server)
         await net.server(tunnel.bind_port, [f"{HOST}:{tunnel.ports[0]}={echo.port}"])
-        assert await insist(user, b"after") == b"echo:after"
+        await insist(user, b"after")
 
 
 async def test_a_reused_address_belongs_to_the_new_tunnel(lines: str) -> None:

@@ -62,7 +62,7 @@ class Flow:
             self._finish_when_done()
             return b""
         frame = bytearray(HEADER_SIZE) + self.unsent[:count]
-        self.stream.put_header(frame, 0, count)
+        self.stream.put_headers(frame, 0, count)
         del self.unsent[:count]
         if self.echoing:
             self.stream.consumed(count)

@@ -124,7 +124,16 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     ] = 1
     mux_version: Annotated[int, key("Version of smux; the same on both ends.", ge=1, le=2, on=MUX, rebuild=True)] = 1
     mux_framesize: Annotated[
-        int, key("Maximum payload of a smux frame.", ge=1, le=MAX_FRAME, unit="bytes", on=MUX, rebuild=True)
+        int,
+        key(
+            "Maximum payload of a smux frame. Two ends of this program send larger ones, unless it is below the "
+            "default.",
+            ge=1,
+            le=MAX_FRAME,
+            unit="bytes",
+            on=MUX,
+            rebuild=True,
+        ),
     ] = 32768
     mux_recievebuffer: Annotated[
         int,

@@ -80,8 +80,12 @@ class Channel(Protocol):
         """Payload bytes of the largest frame."""
 
     @property
+    def quantum(self) -> int:
+        """Payload bytes that a user with little to send may send per wake-up, at most those of a frame."""
+
+    @property
     def burst(self) -> int:
-        """Payload bytes that one user may send per wake-up; the limit lets others have their turn."""
+        """Payload bytes that any user may send per wake-up; the limit lets others have their turn."""
 
     @property
     def half_close(self) -> bool:

@@ -143,7 +143,7 @@ class FramedRelay:
             self._relay.poller.ignore_readable(self._sock)
             self.channel.park(self, bulk=self._bulk)
         elif room := self.channel.room():
-            self._read(min(room, self.channel.burst if self._bulk else self.channel.frame_size))
+            self._read(min(room, self.channel.burst if self._bulk else self.channel.quantum))
         else:  # on_window wakes it
             self._relay.poller.ignore_readable(self._sock)
 
@@ -155,7 +155,7 @@ class FramedRelay:
     def _go_on(self) -> None:
         self._relay.poller.on_readable(self._sock, self.readable)
         if room := self.channel.room():
-            self._read(min(room, self.channel.burst, self.channel.frame_size))
+            self._read(min(room, self.channel.burst, self.channel.quantum))
 
     def on_window(self) -> None:
         """Watch the socket again, because the peer has room."""
@@ -266,7 +266,7 @@ class FramedRelay:
         if not count:
             self._socket_over()
             return
-        self._bulk = count >= min(limit, size)
+        self._bulk = count >= min(limit, self.channel.quantum)
         self._took(count)
         self.channel.send_frames(count, last=last)
         if last and not self.closed:

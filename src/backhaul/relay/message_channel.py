@@ -84,6 +84,11 @@ class MessageChannel:
         """Payload bytes of one message per wake-up."""
         return self.frame_size
 
+    @property
+    def quantum(self) -> int:
+        """The same: there are no others on the connection."""
+        return self.frame_size
+
     def start(self, consumer: Consumer, *, unread: int = 0, ended: bool = False) -> None:
         """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that arrived before.
 

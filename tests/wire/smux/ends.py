@@ -120,7 +120,7 @@ class Pipe:
         while count := min(len(self.unsent), self.stream.sendable(), self.end.session.settings.max_frame):
             frame = bytearray(HEADER_SIZE + count)
             self.end.collect()
-            self.stream.put_header(frame, 0, count)
+            self.stream.put_headers(frame, 0, count)
             frame[HEADER_SIZE:] = self.unsent[:count]
             self.unsent = self.unsent[count:]
             self.end.output += frame

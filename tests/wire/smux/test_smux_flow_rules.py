@@ -154,7 +154,7 @@ def test_r16_control_goes_first_but_never_before_payload_of_its_stream() -> None
     pipe = end.pipes[0]
     frame = bytearray(HEADER_SIZE + 3)
     before = end.session.take_control()
-    pipe.stream.put_header(frame, 0, 3)
+    pipe.stream.put_headers(frame, 0, 3)
     pipe.read(5)
     pipe.stream.finish()
     assert before == b""

@@ -164,7 +164,7 @@ def test_r09_one_fin_and_nothing_after_it() -> None:
     with pytest.raises(ValueError, match="stream 3 may not push 1 bytes"):
         pipe.stream.push(b"x")
     with pytest.raises(ValueError, match="stream 3 may not push 1 bytes"):
-        pipe.stream.put_header(bytearray(9), 0, 1)
+        pipe.stream.put_headers(bytearray(9), 0, 1)
     end.feed(fin(3))
     pipe.stream.finish()
     assert end.take() == b""

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 from tests.wire.smux.ends import End, Pipe, exchange, pattern, split, updates
 
-from backhaul.wire.smux import UNLIMITED, Role, Settings, SmuxError, State, Stream, StreamIdsExhausted
+from backhaul.wire.smux import HEADER_SIZE, UNLIMITED, Role, Settings, SmuxError, State, Stream, StreamIdsExhausted
 from backhaul.wire.smux.frames import FIN, NOP, PSH, RST, SYN, pack_frame, pack_update
 from backhaul.wire.smux.session import CONTROL_LIMIT
 from backhaul.wire.smux.stream import TRANSITIONS, Event
@@ -313,12 +313,24 @@ def test_another_transport_is_silent_only_from_its_beginning() -> None:
     assert pipe.lost is None
 
 
-def test_one_piece_cannot_exceed_frame_or_window() -> None:
+def test_payload_is_put_into_frames_of_the_largest_size() -> None:
     end = End(Role.CLIENT, Settings(version=2, max_frame=100))
     stream = end.open().stream
-    for length in (0, -1, 101):
+    room = stream.sendable()
+    memory = bytearray(5 + 3 * HEADER_SIZE + 250)
+    assert stream.put_headers(memory, 5, 250) == len(memory)
+    assert [(head.command, head.length) for head in split(memory[5:])] == [(PSH, 100), (PSH, 100), (PSH, 50)]
+    assert stream.put_headers(memory, 0, 100) == HEADER_SIZE + 100
+    assert [(head.command, head.length) for head in split(memory[: HEADER_SIZE + 100])] == [(PSH, 100)]
+    assert stream.sendable() == room - 350
+
+
+def test_payload_cannot_exceed_the_window() -> None:
+    end = End(Role.CLIENT, Settings(version=2, max_frame=100))
+    stream = end.open().stream
+    for count in (0, -1, stream.sendable() + 1):
         with pytest.raises(ValueError, match="may not push"):
-            stream.put_header(bytearray(8), 0, length)
+            stream.put_headers(bytearray(8), 0, count)
     end.feed(pack_update(3, 0, 50))
     with pytest.raises(ValueError, match="may not push 51 bytes"):
         stream.push(bytes(51))

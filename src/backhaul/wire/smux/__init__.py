@@ -5,13 +5,14 @@ and ``window`` holds the arithmetic of flow control. The caller owns the transpo
 """
 
 from .errors import SmuxError, StreamIdsExhausted
-from .frames import HEADER_SIZE, is_nop
+from .frames import HEADER_SIZE, MAX_PAYLOAD, is_nop
 from .session import Handler, Role, Session, Settings
 from .stream import Sink, State, Stream
 from .window import UNLIMITED
 
 __all__ = [
     "HEADER_SIZE",
+    "MAX_PAYLOAD",
     "UNLIMITED",
     "Handler",
     "Role",

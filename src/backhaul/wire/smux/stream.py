@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from .frames import FIN, HEADER, PSH, pack_update
+from .frames import FIN, HEADER, HEADER_SIZE, PSH, pack_update
 from .window import UNLIMITED, ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
@@ -119,19 +119,26 @@ class Stream(Generic[S]):
             return 0
         return UNLIMITED if self._sent is None else self._sent.stretch()
 
-    def put_header(self, buffer: bytearray | memoryview, offset: int, length: int) -> None:
-        """Write the header of a PSH frame into ``buffer`` at ``offset`` and count its payload as sent.
+    def put_headers(self, buffer: bytearray | memoryview, offset: int, count: int) -> int:
+        """Write the headers of PSH frames for ``count`` bytes of payload into ``buffer``; return where the last ends.
 
-        The ``length`` bytes of payload follow it in the buffer, now or later. The caller sends the frame after all
-        frames made before it, including those that ``Session.take_control`` would return at this moment. Raises
-        ValueError unless ``length`` is between 1 and the lesser of ``sendable()`` and ``max_frame``.
+        The first header is at ``offset``. After each header follow ``max_frame`` bytes of payload, fewer after the
+        last; the caller writes them, now or later. Counts the payload as sent: the caller sends the frames after all
+        frames made before them, including those that ``Session.take_control`` would return at this moment. Raises
+        ValueError unless ``count`` is between 1 and ``sendable()``.
         """
-        settings = self._session.settings
-        if not 0 < length <= settings.max_frame or length > self.sendable():
-            raise ValueError(f"stream {self.id} may not push {length} bytes now")
+        if not 0 < count <= self.sendable():
+            raise ValueError(f"stream {self.id} may not push {count} bytes now")
         if self._sent is not None:
-            self._sent.sent(length)
-        HEADER.pack_into(buffer, offset, settings.version, PSH, length, self.id)
+            self._sent.sent(count)
+        settings, stream_id = self._session.settings, self.id
+        version, largest = settings.version, settings.max_frame
+        while count > largest:
+            HEADER.pack_into(buffer, offset, version, PSH, largest, stream_id)
+            offset += HEADER_SIZE + largest
+            count -= largest
+        HEADER.pack_into(buffer, offset, version, PSH, count, stream_id)
+        return offset + HEADER_SIZE + count
 
     def push(self, payload: bytes) -> None:
         """Queue a short payload, such as the target, among the control frames, right after the SYN.
