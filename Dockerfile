@@ -1,7 +1,7 @@
 # docker build -t backhaul .
 # docker run -d --name tunnel --network host -v /etc/backhaul:/etc/backhaul:ro backhaul
 #
-# The host's network: a server's ports then need no list here, and users' connections skip Docker's proxy.
+# On the host's network a server's ports need no list here, and users' connections bypass Docker's proxy.
 # --build-arg DIGEST=@sha256:… pins the base image; `docker pull python:3.13-slim` prints its digest.
 
 ARG IMAGE=python:3.13-slim
@@ -16,14 +16,14 @@ RUN python -m venv --without-pip /opt/backhaul \
     && pip --python /opt/backhaul install --no-cache-dir --constraint constraints.txt '.[proxy,srv]'
 
 FROM ${IMAGE}${DIGEST}
-# The number is fixed, so that files can be made readable for it: chown 10001, chmod 600.
+# The user id is fixed, so that files can be made readable for this user: chown 10001, chmod 600.
 RUN groupadd --gid 10001 backhaul \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/backhaul --shell /usr/sbin/nologin backhaul \
     && install --directory --owner=backhaul --group=backhaul /var/lib/backhaul /run/backhaul
 COPY --from=build /opt/backhaul /opt/backhaul
 ENV PATH=/opt/backhaul/bin:$PATH RUNTIME_DIRECTORY=/run/backhaul STATE_DIRECTORY=/var/lib/backhaul
 USER 10001:10001
-# Relative paths of the configuration, such as sniffer_log's, start here. A client remembers protected servers here.
+# Relative paths in the configuration, such as sniffer_log's, start here. A client remembers protected servers here.
 WORKDIR /var/lib/backhaul
 VOLUME /var/lib/backhaul
 # Healthy while the tunnel is connected.
@@ -31,7 +31,7 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["backhaul", "st
 ENTRYPOINT ["backhaul"]
 CMD ["-c", "/etc/backhaul/config.toml"]
 
-# At the end: another revision then changes no layer above.
+# Last, so that a new revision changes no layer above.
 ARG IMAGE
 ARG DIGEST
 ARG VERSION=0.1.0

@@ -46,9 +46,9 @@ test: ## everything that has to pass, in about 5 minutes; ARGS='-m "not slow and
 sockets: .venv/.compiled
 	$(PYTEST) $(SPREAD) $(OTHERS) $(SOCKETS_ARGS)
 
-# In a new environment one process compiles all modules, before each of six does so.
+# In a new environment one process compiles all modules, so that six processes do not each do so.
 .venv/.compiled:
-	@$(PYTEST) --collect-only -q $(OTHERS) >/dev/null && touch $@ || true # mistakes are shown by the tests
+	@$(PYTEST) --collect-only -q $(OTHERS) >/dev/null && touch $@ || true # the tests show mistakes
 
 lint: ## style, types, direction of imports
 	@tools/setup.sh lint

@@ -65,7 +65,7 @@ if [ "$1" = configure ]; then
     chmod 750 /etc/backhaul
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
-        # At an upgrade the new program takes the listening sockets over.
+        # At an upgrade the new program takes over the listening sockets.
         [ -z "$2" ] || systemctl try-restart 'backhaul@*.service'
     fi
 fi

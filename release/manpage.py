@@ -45,7 +45,7 @@ _TAIL: Final = """\
 Stop; users in flight get
 .B shutdown_timeout
 seconds.
-A second one stops at once.
+A second signal stops the program at once.
 .TP
 .B SIGHUP
 Read the configuration again.

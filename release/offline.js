@@ -1,4 +1,4 @@
-// A browser runs no worker from a file. This one runs its script in a hidden frame, so that the search works there, too.
+// A browser runs no worker from a file: URL. This one runs its script in a hidden frame, for the search to work there.
 if (location.protocol === "file:") {
     window.Worker = class extends EventTarget {
         constructor(url) {

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Prepare .venv and the programs a make target needs; does nothing when all is there already.
+# Prepare .venv and the programs that a make target needs; do nothing if everything is present.
 #   tools/setup.sh demo    the program alone
 #   tools/setup.sh lint    and the tools of the "dev" group in pyproject.toml
 #   tools/setup.sh test    and the Debian packages marked "test" in tools/debian-packages.txt;
 #                          those marked "netem" where the kernel has none
 #   tools/setup.sh bench   the same, marked "bench"
 #   tools/setup.sh dist    build/venv, with the tools of the "dist" group, and the packages marked "dist"
-# PYTHON=python3.12 chooses an interpreter; otherwise the first one that is new enough is taken.
+# PYTHON=python3.12 chooses an interpreter; otherwise this takes the first one that is new enough.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin # nginx and ip live there, and Debian leaves it out of a user's path
@@ -40,7 +40,7 @@ update_lists() {
     [ "${lists_are_new-}" ] || apt-get -qq update && lists_are_new=yes
 }
 
-# Debian starts the services it installs; we only want their programs, not an nginx on port 80.
+# Debian starts the services it installs; the tests need only their programs, not an nginx on port 80.
 keep_services_down() {
     local policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
@@ -77,7 +77,7 @@ bring_programs() { # $1: "test" or "bench"
     [ "$1" = bench ] || bring_netem
 }
 
-# What an environment was made from. It holds absolute paths, so it does not survive a move of the directory.
+# The inputs of an environment. An environment holds absolute paths, so it does not survive a move of the directory.
 fingerprint() { # $1: "program", "dev" or "dist"
     echo "$1 $PWD $("$python" -V) $(cat pyproject.toml constraints.txt | sha256sum)"
 }
@@ -95,7 +95,7 @@ prepare_environment() { # $1: "program", "dev" or "dist"; $2: its directory
     case $1 in
     program) "${install[@]}" --editable . ;;
     dev)
-        # Most modules of these tools are never loaded, and the others are compiled by the first who loads them.
+        # Most modules of these tools are never loaded, and the first process that loads another one compiles it.
         "${install[@]}" --no-compile --editable . --group dev
         fingerprint program >>"$stamp"
         ;;

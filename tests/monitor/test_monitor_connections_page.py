@@ -196,7 +196,7 @@ class TestClosing:
         table.users.rows.append(replace(USER, id=9, user="192.0.2.1:9"))
         table.browser.wait(lambda: len(table.rows()) == 4)
         table.click("#connections-rows button")
-        assert table.browser.text("#connections-close-all") == "Close all 2 of 192.0.2.1"
+        assert table.browser.text("#connections-close-all") == "Close all 2 from 192.0.2.1"
         table.click("#connections-close-all")
         table.browser.wait(lambda: table.users.closed)
         assert table.users.closed == [Selection(host="192.0.2.1")]

@@ -26,7 +26,7 @@ def test_state_ports_events_and_load_are_shown(browser: Browser, host: Host) -> 
             "Round trip": "12.3 ms",
             "Open connections": "2",
             "Idle in the pool": "3 of 8",
-            "Traffic of all runs": "5.00 GiB",
+            "Total traffic": "5.00 GiB",
         }.items()
     )
     row = browser.text("#ports tr")

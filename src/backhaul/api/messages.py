@@ -12,14 +12,14 @@ from backhaul.selection import Selection
 MAX_ID: Final = 2**63 - 1
 MAX_PAGE: Final = 100_000
 
-_Id = Annotated[int, Meta(ge=0, le=MAX_ID, description="One user.")]
+_Id = Annotated[int, Meta(ge=0, le=MAX_ID, description="The id of one user.")]
 _User = Annotated[
     str,
-    Meta(max_length=100, description="Users of this address, or one of them with its port.", examples=["192.0.2.1"]),
+    Meta(max_length=100, description="Users from this address, or from this address and port.", examples=["192.0.2.1"]),
 ]
 _Port = Annotated[int, Meta(ge=0, le=65535, description="Users of this local port of the server.")]
-_Client = Annotated[str, Meta(max_length=255, description="Users of this client, by its name or else its address.")]
-_Target = Annotated[str, Meta(max_length=300, description="Users of this target, as it is shown.")]
+_Client = Annotated[str, Meta(max_length=255, description="Users of this client: its name, or else its address.")]
+_Target = Annotated[str, Meta(max_length=300, description="Users of this target, written as in the list of users.")]
 
 
 class Nothing(Struct, forbid_unknown_fields=True):
@@ -50,9 +50,7 @@ class ConnectionsQuery(Choice, forbid_unknown_fields=True, kw_only=True, omit_de
     after: Annotated[int, Meta(ge=0, le=MAX_ID, description="Only users with greater ids.")] = 0
     limit: Annotated[
         int,
-        Meta(
-            ge=0, le=MAX_PAGE, description="Maximum number of users in the answer, in the order of their ids; 0: all."
-        ),
+        Meta(ge=0, le=MAX_PAGE, description="Maximum number of users in the answer, sorted by id; 0 means all."),
     ] = 0
 
 
@@ -64,9 +62,9 @@ class ConnectionList(Struct):
     config: str
     """The configuration file of the program."""
     closable: bool
-    """True if this visitor may close them."""
+    """True if this visitor may close users."""
     logins: tuple[Login, ...]
-    """The ways to log in here, each of which suffices."""
+    """The accepted ways to log in; one is enough."""
     next: int
     """The id after which the next page begins; 0 if there is none."""
     connections: list[ConnectionStatus]
@@ -76,14 +74,14 @@ class Closed(Struct):
     """The outcome of closing users."""
 
     closed: int
-    """Users who were reset."""
+    """The number of users who were reset."""
 
 
 class EventsQuery(Struct, forbid_unknown_fields=True):
     """The events to send."""
 
     last_event_id: Annotated[
-        str, Meta(max_length=60, description="Only events after this one; the header Last-Event-ID means the same.")
+        str, Meta(max_length=60, description="Only events after this one, as with the header Last-Event-ID.")
     ] = ""
 
 
@@ -91,7 +89,7 @@ class HistoryQuery(Struct, forbid_unknown_fields=True):
     """The history to send."""
 
     series: Annotated[
-        str, Meta(max_length=300, description="One of the answer's series; empty: the whole program.")
+        str, Meta(max_length=300, description="One of the series that the answer lists; empty: the whole program.")
     ] = ""
 
 
@@ -129,9 +127,9 @@ class Loaded(Struct, frozen=True):
     """The outcome of a reload."""
 
     loaded: bool
-    """True if the file is in force now; otherwise the old configuration stays."""
+    """True if the file is in force now; otherwise the old configuration stays in force."""
     problems: tuple[str, ...] = ()
-    """The reasons why it is not, one line each."""
+    """The mistakes in the file, one line each."""
     warnings: tuple[str, ...] = ()
     changes: Changes = Changes()
     """The changes of the reload."""
@@ -140,7 +138,7 @@ class Loaded(Struct, frozen=True):
 class CheckRequest(Struct, forbid_unknown_fields=True):
     """The configuration to check."""
 
-    text: Annotated[str, Meta(description="The text of a configuration file; empty: the file of this program.")] = ""
+    text: Annotated[str, Meta(description="The text of a configuration file; empty: the program's own file.")] = ""
 
 
 class Checked(Struct, frozen=True):
@@ -148,16 +146,16 @@ class Checked(Struct, frozen=True):
 
     valid: bool
     problems: tuple[str, ...] = ()
-    """The reasons why it is not, one line each."""
+    """The mistakes, one line each."""
     warnings: tuple[str, ...] = ()
     changes: Changes = Changes()
-    """The changes that a reload with it would make."""
+    """The changes that a reload with this configuration would make."""
 
 
 class DrainRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The part of a server to drain, or to stop draining."""
+    """The users to drain, or to admit again."""
 
-    client: Annotated[str, Meta(max_length=64, description="The users of this client alone; empty: all users.")] = ""
+    client: Annotated[str, Meta(max_length=64, description="Only the users of this client; empty: all users.")] = ""
 
 
 class Drained(Struct, frozen=True):
@@ -165,10 +163,10 @@ class Drained(Struct, frozen=True):
 
     draining: bool
     users: int
-    """Present users."""
+    """The number of users who are still present."""
 
 
 class Problem(Struct, frozen=True):
-    """The reason why a request has failed."""
+    """The reason why a request failed."""
 
     error: str

@@ -32,7 +32,7 @@ def describe(guard: Guard, version: str) -> Document:
     shapes = dict(zip(ordered, schemas, strict=True))
     document: Document = {
         "openapi": "3.1.0",
-        "info": {"title": "Backhaul", "version": version, "description": "The administration of one running end."},
+        "info": {"title": "Backhaul", "version": version, "description": "Administration of one running end."},
         "paths": {
             operation.path: {operation.method.lower(): _operation(operation, guard, shapes, components)}
             for operation in OPERATIONS
@@ -65,7 +65,7 @@ def _parameters(operation: Operation, guard: Guard, components: Document) -> Ite
             "name": HEADER,
             "in": "header",
             "required": True,
-            "description": "Shows that no website has made a browser send the request.",
+            "description": "Proves that no website made a browser send the request. Any value will do.",
             "schema": {"type": "string", "minLength": 1, "examples": ["1"]},
         }
 

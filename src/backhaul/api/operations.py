@@ -49,7 +49,7 @@ class Operation:
     media: str = JSON
     """The type of the answer."""
     private: bool = False
-    """True if it is refused to visitors of a page without a login."""
+    """True if visitors of a page without a login must not call it."""
 
     @property
     def path(self) -> str:
@@ -68,7 +68,7 @@ TRAFFIC: Final = Operation(
     "traffic", "GET", "Return the throughput of the last minutes and the load of the machine.", TrafficStatus
 )
 HISTORY: Final = Operation(
-    "history", "GET", "Return the numbers of the last day, minute by minute.", HistoryStatus, query=HistoryQuery
+    "history", "GET", "Return the users and bytes of the last day, minute by minute.", HistoryStatus, query=HistoryQuery
 )
 CONFIGURATION: Final = Operation(
     "configuration", "GET", "Return the configuration in effect, without secrets.", Configuration, private=True
@@ -90,9 +90,7 @@ RELOAD: Final = Operation("reload", "POST", "Read the configuration file again, 
 CHECK: Final = Operation(
     "check", "POST", "Check a configuration without applying it.", Checked, body=CheckRequest, most=_FILE
 )
-DRAIN: Final = Operation(
-    "drain", "POST", "Refuse new users, and keep those who are present.", Drained, body=DrainRequest
-)
+DRAIN: Final = Operation("drain", "POST", "Refuse new users, and keep present ones.", Drained, body=DrainRequest)
 RESUME: Final = Operation("resume", "POST", "Admit new users again.", Drained, body=DrainRequest)
 
 OPERATIONS: Final = (

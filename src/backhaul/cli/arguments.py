@@ -15,8 +15,8 @@ _SORTS = (
 )
 INSTALLED: Final = "/etc/backhaul/config.toml"
 """The configuration of an installed service."""
-_DRAINED = "only the users of this client, which has a table of its own on the server"
-_ONE = "the server or client that runs FILE; default: the one that runs on this machine"
+_DRAINED = "only the users of this client, which has its own table on the server"
+_ONE = "the server or client that runs FILE; default: the one on this machine"
 
 
 class Commands(Protocol):
@@ -58,7 +58,7 @@ def _add_users(commands: Commands) -> None:
 
 def _add_changes(commands: Commands) -> None:
     """Add the commands that change what a running program does."""
-    _add_drain(commands.add_parser("drain", help="refuse new users, and let those who are present finish"))
+    _add_drain(commands.add_parser("drain", help="refuse new users and let present ones finish"))
     _add_resume(commands.add_parser("resume", help="admit new users again after `backhaul drain`"))
     _add_config(commands.add_parser("reload", help="read the configuration file again, and show the outcome"), _ONE)
 
@@ -70,8 +70,8 @@ def _add_setup(commands: Commands) -> None:
     commands.add_parser("token", help="make a token, the secret that both ends share")
     _add_server(commands.add_parser("server", help="print what its clients need"))
     _add_join(commands.add_parser("join", help="write the client's file from the line of `backhaul server invite`"))
-    turn = "turn the configuration of frp, rathole or `ssh -R` into both files"
-    _add_convert(commands.add_parser("convert", help=turn))
+    convert = "write server.toml and client.toml from the configuration of frp, rathole or `ssh -R`"
+    _add_convert(commands.add_parser("convert", help=convert))
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
     completion = commands.add_parser("completion", help="print the completion script for a shell")
@@ -90,9 +90,11 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser, "the server or client that FILE describes; default: the one that runs on this machine")
+    _add_config(parser, "the server or client that FILE describes; default: the one on this machine")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--nat", action="store_true", help="measure for two minutes when a NAT forgets connections")
+    parser.add_argument(
+        "--nat", action="store_true", help="measure for two minutes how long a NAT remembers connections"
+    )
     parser.add_argument(
         "--throughput",
         action="append",
@@ -160,9 +162,12 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     install = actions.add_parser("install", help="write the unit, enable and start it")
     _add_config(install, f"configuration of the service, or a directory of several; default: {INSTALLED}")
     install.add_argument(
-        "--user", default="backhaul", type=types.unit, help="user that runs it, added if missing; default: %(default)s"
+        "--user",
+        default="backhaul",
+        type=types.unit,
+        help="user that runs the service, added if missing; default: %(default)s",
     )
-    install.add_argument("--print", action="store_true", help="print the unit and do nothing else")
+    install.add_argument("--print", action="store_true", help="only print the unit")
     uninstall = actions.add_parser("uninstall", help="stop the service and remove its unit")
     status = actions.add_parser("status", help="show the state of the service in systemd")
     for action in (install, uninstall, status):
@@ -180,7 +185,9 @@ def _add_cert(parser: argparse.ArgumentParser) -> None:
         help="host name or address that clients dial; repeatable",
     )
     # Apple's systems accept server certificates for at most 825 days, and one of these is in the past.
-    parser.add_argument("--days", default=824, type=types.days, help="days for which it is valid; default: %(default)s")
+    parser.add_argument(
+        "--days", default=824, type=types.days, help="days for which the certificate is valid; default: %(default)s"
+    )
     parser.add_argument(
         "--out", default=".", metavar="DIR", help="directory for server.crt and server.key; default: here"
     )
@@ -198,7 +205,7 @@ def _add_invite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", metavar="HOST[:PORT]", default="", help="where clients dial the server; default: bind_addr"
     )
-    parser.add_argument("--client", metavar="NAME", default="", help="a client with a table of its own")
+    parser.add_argument("--client", metavar="NAME", default="", help="a client with its own table")
 
 
 def _add_join(parser: argparse.ArgumentParser) -> None:

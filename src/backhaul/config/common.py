@@ -169,8 +169,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     resume_memory: Annotated[
         int,
         key(
-            "Maximum memory for bytes of sessions that the other end has not acknowledged yet, and never more than a "
-            "quarter of the memory of the process, or 16 if that is more.",
+            "Maximum memory for bytes of sessions that the other end has not acknowledged yet. It is lowered to a "
+            "quarter of the process's memory, but not below 16.",
             ge=1,
             unit="megabytes",
             on=MUX,

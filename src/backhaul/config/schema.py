@@ -269,8 +269,8 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
     retry_interval: Annotated[
         int,
         key(
-            "First pause before the server is dialled again; each failure doubles it, up to a minute. In the first 60"
-            " attempts after a connection that worked, up to 6 seconds.",
+            "First pause before the server is dialled again. Each failure doubles it, up to a minute, or up to 6 "
+            "seconds in the first 60 attempts after a connection that worked.",
             ge=1,
             unit="seconds",
         ),

@@ -62,7 +62,7 @@ def _context(settings: Settings) -> "ServerContext | None":
 
 
 def _opening(context: "ServerContext | None") -> Open:
-    """Return how connections begin."""
+    """Return the function that begins a connection: with TLS, or in clear."""
     if not context:
         return in_clear
     from .http_tls import Handshakes  # noqa: PLC0415 - most pages do without
@@ -71,7 +71,7 @@ def _opening(context: "ServerContext | None") -> Open:
 
 
 def _watched(context: "ServerContext | None") -> contextlib.AbstractAsyncContextManager[None]:
-    """Use changed files of the certificate during a block."""
+    """Load changed certificate files while a block runs."""
     return background(context.watch()) if context else contextlib.nullcontext()
 
 

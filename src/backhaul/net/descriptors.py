@@ -1,4 +1,4 @@
-"""The shares of users, clients and all others in the limit of open files."""
+"""The division of the limit of open files among users, clients and everything else."""
 
 import math
 import resource
@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-_RESERVED: Final = 8  # the reserve is this part of all descriptors, but no more than is enough
-_ENOUGH: Final = 64
-_ASK_EVERY: Final = 1.0  # seconds between questions for the limit, which take 3 us each
+_RESERVED: Final = 8  # the reserve is an eighth of all descriptors
+_ENOUGH: Final = 64  # and no larger than this
+_ASK_EVERY: Final = 1.0  # seconds between two reads of the limit, each of which takes 3 us
 
 
 def descriptor_limit() -> int:
@@ -35,10 +35,10 @@ class Descriptors:
         self._ask_at = -math.inf
         self._total = self._reserve = 0
         self.promised = 0
-        """The number of users who wait for a tunnel connection, which takes a descriptor when it comes."""
+        """The number of users who wait for a tunnel connection, each of which will take a descriptor."""
 
     def users_end(self) -> int:
-        """Return the first number that no new user gets, so that there is room for what others wait for."""
+        """Return the first number that no new user gets, so that waiting users find room for their connections."""
         return self._reserve_from(1) - self.promised
 
     def pending_end(self) -> int:
@@ -50,7 +50,7 @@ class Descriptors:
         return self._reserve_from(4)
 
     def keeps(self, sock: socket.socket) -> bool:
-        """Return whether to keep a tunnel connection, which a user waits for if it is one of the reserve."""
+        """Return whether to keep a new tunnel connection: it is not in the reserve, or a user waits for it."""
         return self.promised > 0 or sock.fileno() < self._reserve_from(1)
 
     def _reserve_from(self, part: int) -> int:

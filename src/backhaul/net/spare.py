@@ -6,7 +6,7 @@ import socket
 
 
 class SpareDescriptor:
-    """A descriptor that all listeners of an end share: a thousand ports need no thousand of them."""
+    """A descriptor that all listeners of an end share, so that a thousand ports do not hold one each."""
 
     def __init__(self) -> None:
         self._descriptor = _open()

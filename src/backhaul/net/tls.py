@@ -128,19 +128,19 @@ class UnixTlsSocket(WithoutTcp, TlsSocket):
 
 
 class _Announcements:
-    """Files whose change has been logged: tunnel and page, or several ends of a process, may use the same."""
+    """Files whose last change was logged. Tunnel and page, or several ends of a process, may use the same files."""
 
     def __init__(self) -> None:
         self._stamps: dict[str, _Stamp] = {}
 
     def add(self, stamps: Mapping[str, _Stamp], changed: Iterable[str]) -> bool:
-        """Note files that are in use now; return whether any of those that have changed is news."""
+        """Note files that are in use now; return whether a change of one of them was not logged before."""
         news = any(stamps[file] != self._stamps.get(file) for file in changed)
         self._stamps |= stamps
         return news
 
     def discard(self, files: Iterable[str]) -> None:
-        """Forget files that are unusable, so that they are news when they are good again."""
+        """Forget unusable files, so that their next change is logged."""
         for file in files:
             self._stamps.pop(file, None)
 
@@ -162,7 +162,7 @@ class ServerContext:
 
     @property
     def fingerprints(self) -> frozenset[bytes]:
-        """The SHA-256 of the certificate in use, and for a while that of the former one."""
+        """The SHA-256 of the certificate in use, and for a while that of the previous one."""
         overlaps = self._before and time.monotonic() - self._renewed < self._tls.overlap
         return frozenset({self._latest, self._before} if overlaps else {self._latest})
 
@@ -175,7 +175,7 @@ class ServerContext:
         return self._context.wrap_bio(incoming, outgoing, server_side=True)
 
     async def watch(self) -> None:
-        """Use changed files soon, and report unusable ones even while nobody connects; endless."""
+        """Load changed files soon, and report unusable ones even if no client connects; never returns."""
         while True:
             await asyncio.sleep(self._tls.look_every)
             self.refresh()
@@ -183,7 +183,7 @@ class ServerContext:
     def refresh(self) -> None:
         """Load the files if they have changed; those in use stay if the new ones are unusable.
 
-        Unusable ones are tried each time, because the reason may be another, such as a lack of descriptors.
+        Unusable files are tried each time, because the cause may lie elsewhere, such as a lack of descriptors.
         """
         stamps = self._look()
         if stamps == self._stamps and not self._complaint:

@@ -86,7 +86,7 @@ class Resumption:
         self.seconds = 0.0
 
     def enter(self, instance: bytes, way: Way) -> None:
-        """Let a transport that is connected to this process of a server take over its sessions.
+        """Let a transport that is connected to this process of a server take over the sessions with that process.
 
         The server is told of those that have ended: it may not know yet.
         """

@@ -82,10 +82,10 @@ ExecStart={start}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=3
-# 2 is a mistake in the configuration: another start would end the same way.
+# 2 means an error in the configuration: another start would end the same way.
 RestartPreventExitStatus=2
 WatchdogSec=30
-# Keeps listening sockets during a restart, so that users wait in them. Before systemd 254 FDSTORE is not set.
+# Keep listening sockets during a restart, so that users wait in them. Before systemd 254 FDSTORE is not set.
 FileDescriptorStoreMax=4096
 Environment=FDSTORE=4096
 # shutdown_timeout for users in flight, and time to close.
@@ -95,7 +95,7 @@ LimitNOFILE=1048576
 SyslogIdentifier={name}
 
 User={user}
-# Relative paths of the configuration, such as sniffer_log's, start here. A client remembers protected servers here.
+# Relative paths in the configuration, such as sniffer_log's, start here. A client remembers protected servers here.
 StateDirectory={name}
 WorkingDirectory=%S/{name}
 # For the socket of `backhaul status`, and for Unix sockets in which users wait during a restart.

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-# The clock of the event loop may stand still while the machine sleeps; this one goes on. macOS has no such clock.
+# The clock of the event loop may stop while the machine sleeps; this one does not. macOS has no such clock.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -25,6 +25,6 @@ class Naps:
         self._last = self._clock()
 
     def woke(self) -> bool:
-        """Return whether the last call was so long ago that this process did not run in between."""
+        """Return whether the last call was so long ago that this process can't have run since."""
         before, self._last = self._last, self._clock()
         return self._last - before > self._shortest

@@ -1,7 +1,7 @@
 """The outcomes of tunnel connections that a client dials, without a clock of its own.
 
-A proxy or firewall may let the control channel pass and refuse tunnel connections. They would be dialled every second
-for ever, each time as many as the pool lacks.
+A proxy or firewall may let the control channel pass but refuse tunnel connections. Without growing pauses the client
+would dial all that its pool lacks every second, for ever.
 """
 
 import logging

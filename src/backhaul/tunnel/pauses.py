@@ -1,7 +1,7 @@
 """The client's pauses before it dials its server again, without a clock of its own.
 
-After a control channel that worked the pause is short, because users wait on the other end. After failed attempts it
-grows. Two clients with one token would replace each other for ever: the server keeps the last control channel and
+After a control channel that worked the pause is short, because users wait on the other end. It grows with failed
+attempts. Two clients with one token would replace each other for ever: the server keeps the last control channel and
 closes the other one. A server of v0.7.2 gives no reason for that.
 """
 

@@ -46,10 +46,10 @@ class Timings:
     silence: float = 20.0
     """The shortest silence for that, because a busy machine may send late."""
     nap: float = 5.0
-    """The time without a look after which this machine has slept: its address, and that of its NAT, may be others."""
+    """The time without a look that shows that this machine has slept. Its address and that of its NAT may be new."""
     suspicion: float = 1.5
-    """The time for a server's sign of life after a sleep, and when sessions that can be resumed are silent, too: their
-    users wait, and a mistake costs a handshake."""
+    """The time for a server's sign of life after a sleep, or when sessions that can be resumed are silent, too. It is
+    short, because their users wait, and a wrong guess costs only a handshake."""
     urgent: float = 1.0
     """The longest pause between attempts to connect while users wait in such sessions, which ends them at last."""
     silence_unasked: float = 300.0

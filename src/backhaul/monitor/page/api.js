@@ -1,8 +1,8 @@
-// The API of the program, as far as the page uses it; api/openapi.json describes all of it.
+// The part of the program's API that the page uses; api/openapi.json describes all of it.
 
 const PATIENCE = 15000; // milliseconds for an answer
 
-// Without the name and password that the address of the page may hold: fetch() refuses them.
+// Without the user name and password that the page's address may contain, because fetch() refuses them.
 export const BASE = new URL("api/", location.origin + location.pathname);
 
 async function ask(operation, options) {
@@ -12,7 +12,7 @@ async function ask(operation, options) {
   throw new Error(problem(text) || String(response.status));
 }
 
-/** Return the reason of a refusal: the API sends JSON, the login a line of text. */
+/** Return the reason for a refusal: the API sends JSON, the login a line of text. */
 function problem(text) {
   try {
     return JSON.parse(text).error;

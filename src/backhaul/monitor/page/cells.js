@@ -1,4 +1,4 @@
-// Elements with a text, and the cells of tables, which change only where their content does, so that a selection survives.
+// Elements with a text, and cells of tables. A cell changes only if its content does, so that a selection survives.
 
 export function element(name, text, className = "") {
   const made = document.createElement(name);
@@ -9,7 +9,7 @@ export function element(name, text, className = "") {
 
 export function part(tag, role) {
   const made = document.createElement(tag);
-  made.setAttribute("role", role); // explicit, because the narrow layout hides from browsers that this is a table
+  made.setAttribute("role", role); // explicit, because browsers do not see a table in the narrow layout
   return made;
 }
 
@@ -19,7 +19,7 @@ export function ways(pair, written) {
   return [["span", written(pair[1]), "way", "↓", "to users"], ["span", written(pair[0]), "way", "↑", "from users"]];
 }
 
-/** Put lines of [tag, text, class, arrow, what the arrow means] into a cell; touch it only if they changed. */
+/** Put lines of [tag, text, class, arrow, its meaning] into a cell; touch it only if they changed. */
 export function put(cell, lines) {
   const key = JSON.stringify(lines);
   if (cell.dataset.shown === key) return;
@@ -36,7 +36,7 @@ export function put(cell, lines) {
   cell.querySelectorAll("button")[focused]?.focus();
 }
 
-/** Let these be the rows of a table; touch it only if they changed. */
+/** Set the rows of a table; touch it only if they changed. */
 export function place(body, lines) {
   const same = body.children.length === lines.length && lines.every((line, index) => body.children[index] === line);
   if (!same) body.replaceChildren(...lines);
@@ -51,7 +51,7 @@ function symbol(arrow, meaning) {
   return made;
 }
 
-/** Let only one button of a list take part in the order of Tab; arrow keys lead to the others. */
+/** Leave one button of a list in the tab order; arrow keys reach the others. */
 export function rove(list) {
   const steps = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
   list.addEventListener("keydown", (event) => {

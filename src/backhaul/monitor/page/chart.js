@@ -1,4 +1,4 @@
-// The throughput of the last minutes: one SVG, and a cursor for pointer and arrow keys.
+// The throughput of the last minutes: one SVG with a cursor, which pointer and arrow keys move.
 
 import { clock, rate } from "./format.js";
 
@@ -7,7 +7,7 @@ const HEIGHT = 100;
 const byId = (id) => document.getElementById(id);
 
 let samples = []; // [bytes/s from users, bytes/s to users], the newest at the end
-let end = 0; // when the newest was taken, in seconds since 1970
+let end = 0; // the time of the newest, in seconds since 1970
 let interval = 1;
 let chosen = null; // steps before the newest; null: none
 
@@ -25,7 +25,7 @@ export function draw(history, now, seconds) {
   point();
 }
 
-/** The next round number of bits per second, in bytes; its half is round too. */
+/** Return the next round number of bits per second, in bytes; half of it is round, too. */
 function niceTop(bytes) {
   const bits = bytes * 8;
   const power = 10 ** Math.floor(Math.log10(bits));

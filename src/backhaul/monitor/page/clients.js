@@ -1,4 +1,4 @@
-// The table of clients and groups, of a server that has several. Their numbers are those of their ports.
+// The table of the clients and groups of a server that has several. Their numbers are the sums of their ports.
 
 import { part, place, put, rove, ways } from "./cells.js";
 import { count, rate, size } from "./format.js";
@@ -7,7 +7,7 @@ import { choose } from "./view.js";
 const byId = (id) => document.getElementById(id);
 const NAMELESS = "without a name";
 
-let before = null; // the answer before
+let before = null; // the previous answer
 let rows = new Map(); // key → a row's cells
 
 export function showClients(answer) {
@@ -32,7 +32,7 @@ function client(one, groups) {
     key: `client ${one.name}`,
     links: [{ kind: "client", name: one.name, text: name }, ...own.map((other) => link(other.name))],
     owns: (port) => !port.group && port.client === one.name,
-    shares: own.length > 0, // ports with others
+    shares: own.length > 0, // ports with other clients
     users: one.users,
     state: state(one),
   };
@@ -44,14 +44,14 @@ function group(one) {
   const members = one.members.map((member) => `${member.client} ${member.state === "ready" ? count(member.users) : member.state}`).join(", ");
   const users = one.members.reduce((sum, member) => sum + member.users, 0);
   const ready = one.members.some((member) => member.state === "ready");
-  const text = ["small", `by ${one.balance}: ${members}`, ready ? "" : "trouble"];
+  const text = ["small", `balance ${one.balance}: ${members}`, ready ? "" : "trouble"];
   return { key: `group ${one.name}`, links: [link(one.name)], owns: (port) => port.group === one.name, users, state: text };
 }
 
-/** Return the lines of a cell with bytes. A port of a group counts all its users together, those of each client among them. */
+/** Return the lines of a cell with bytes. A port of a group has one count for the users of all clients. */
 function bytes(owner, { status }, pair, written) {
   if (!owner.shares) return ways(pair, written);
-  return status.ports.some(owner.owns) ? [...ways(pair, written), ["small", "of own ports"]] : [["small", "with the group"]];
+  return status.ports.some(owner.owns) ? [...ways(pair, written), ["small", "own ports"]] : [["small", "see the group"]];
 }
 
 /** Return bytes from and to the users of a client or group. */
@@ -70,7 +70,7 @@ function makeRow() {
   return row;
 }
 
-/** Show the client or group of a button alone; the buttons of a row are its links, in their order. */
+/** Show only the client or group of a button; the buttons of a row are its links, in their order. */
 function follow(row, button) {
   const one = row.links[[...row.name.querySelectorAll("button")].indexOf(button)];
   if (one) choose(one.kind, one.name, one.kind === "client" ? `client ${one.text}` : one.text);

@@ -1,4 +1,4 @@
-// The configuration in effect, read when the reader opens it.
+// The configuration in effect, requested when the reader opens its card.
 
 import { get } from "./api.js";
 import { element, part } from "./cells.js";

@@ -1,5 +1,5 @@
-// The table of users in flight. Only the rows in sight exist, so ten thousand of them scroll as ten do. Rates come from
-// two answers in a row. Texts enter the page as text only.
+// The table of users in flight. Only the visible rows exist, so ten thousand scroll like ten. Rates are computed from
+// two consecutive answers. Texts enter the page as text only.
 
 import { get, send } from "./api.js";
 import { command, show } from "./curl.js";
@@ -8,8 +8,8 @@ import { whileSeen } from "./seen.js";
 import { chosenClient, chosenPort, onChoice, showsUser } from "./view.js";
 
 const SPARE = 6; // rows beyond both edges of the view
-const PERIOD = 2000; // milliseconds between two requests, or more if an answer takes long to make
-const SHARE = 10; // the pause after an answer is at least so many times as long as the answer took
+const PERIOD = 2000; // milliseconds from an answer to the next request, or more if the answer took long
+const SHARE = 10; // the pause is at least so many times as long as the answer took
 
 const byId = (id) => document.getElementById(id);
 const view = byId("connections");
@@ -17,16 +17,16 @@ const body = byId("connections-rows");
 
 let users = []; // of the last answer, with rates
 let shown = []; // those that match the search, in order
-let before = new Map(); // id → [received, sent] of the answer before
+let before = new Map(); // id → [received, sent] of the previous answer
 let asked = 0; // the time of the last answer, on the server
 let order = { key: "age", falling: false };
-let chosen = null; // id of the user chosen by keys
+let chosen = null; // id of the selected user
 let closable = false;
 let logins = [];
 let rows = new Map(); // id → row
-let height = 48; // of a row in pixels, as the style sheet has it for this width
+let height = 48; // of a row in pixels, from the style sheet for this width
 
-/** A text whose numbers compare as numbers; a collator would take ten times as long for ten thousand rows. */
+/** Return a text whose numbers compare as numbers; a collator takes ten times as long for ten thousand rows. */
 const natural = (text) => text.replace(/\d+/g, (digits) => digits.padStart(5, "0"));
 const compare = (one, other) => (one < other ? -1 : Number(one > other));
 
@@ -82,8 +82,8 @@ function arrange() {
   byId("connections-none").textContent = users.length ? "No connection matches." : "No user is connected.";
   const total = `${count(users.length)} user${users.length === 1 ? "" : "s"}`;
   byId("connections-count").textContent = shown.length === users.length ? total : `${count(shown.length)} of ${total}`;
-  byId("connections-hint").textContent = closable ? "Choose a row by arrow keys, and close it with Delete."
-    : "With web_user and web_password set, or web_client_ca, connections can be closed here.";
+  byId("connections-hint").textContent = closable ? "Select a row with the arrow keys; Delete closes it."
+    : "To close connections here, set web_user and web_password, or web_client_ca.";
   view.setAttribute("aria-rowcount", String(shown.length + 1));
   view.hidden = users.length === 0;
   body.style.height = `${shown.length * height}px`;
@@ -93,7 +93,7 @@ function arrange() {
 const words = (user) => [user.id, user.user, user.port, user.client, user.target, user.carrier, user.state, user.protocol]
   .join(" ").toLowerCase();
 
-/** Make the rows in sight, and drop all others but the one that has the focus. */
+/** Make the visible rows and remove all others. */
 function draw() {
   const first = Math.max(0, Math.floor(view.scrollTop / height) - SPARE);
   const last = Math.min(shown.length, Math.ceil((view.scrollTop + view.clientHeight) / height) + SPARE);
@@ -175,7 +175,7 @@ function confirmClose(user) {
   const many = users.filter((other) => other.user && addressOf(other) === address).length;
   byId("connections-question").textContent = `Close ${user.user || `user ${user.id}`} to ${user.target}?`;
   byId("connections-close-all").hidden = many < 2;
-  byId("connections-close-all").textContent = `Close all ${count(many)} of ${address}`;
+  byId("connections-close-all").textContent = `Close all ${count(many)} from ${address}`;
   byId("connections-result").textContent = "";
   dialog.showModal();
 }
@@ -250,7 +250,7 @@ function mark() {
   }
 }
 
-/** Tell a reader who does not see the table what their choice has done to it. */
+/** Announce the effect of a choice to a screen reader. */
 function say() {
   const sorted = document.querySelector(`#connections-head [data-key="${order.key}"]`).textContent;
   const way = order.falling ? "descending" : "ascending";
@@ -276,7 +276,7 @@ for (const id of ["connections-search", "connections-port", "connections-state"]
 }
 addEventListener("resize", arrange);
 
-/** Return the operation that lists what is shown, as far as the API can filter. */
+/** Return the operation that lists the shown users, as far as the API can filter them. */
 function listed() {
   const query = new URLSearchParams();
   const [, port] = byId("connections-port").value.match(/:(\d+)$/) ?? [null, chosenPort()];
@@ -287,7 +287,7 @@ function listed() {
 
 byId("connections-curl").addEventListener("click", () => show(command(listed(), { logins })));
 
-// Requests, only while the table is in sight
+// Requests, only while the table is visible
 
 /** Request the list, and return the pause until the next request. */
 async function ask() {
@@ -295,7 +295,7 @@ async function ask() {
   try {
     take(await get("connections"));
   } catch (error) {
-    console.warn("backhaul:", error); // the status tells the reader that there is no answer
+    console.warn("backhaul:", error); // page.js tells the reader that there is no answer
   }
   return Math.max(PERIOD, SHARE * (performance.now() - begin));
 }

@@ -1,4 +1,4 @@
-// The last hours of the whole program, or of one port or client: three charts with one cursor for pointer and arrow keys.
+// The last hours of the whole program, a port, a client or a group: three charts with a common cursor.
 
 import { get } from "./api.js";
 import { clock, count, rate } from "./format.js";
@@ -13,7 +13,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 const slider = byId("day");
 
-/** Each chart: its name, the units of its scale, the least top of it, and its lines: class, meaning, number of a point. */
+/** Each chart: its name, the text of a number, the least top of its scale, and its lines: class, meaning, value. */
 const CHARTS = [
   { name: "Throughput", text: rate, least: 125, lines: [["down", "to users", (point) => point.down], ["up", "from users", (point) => point.up]] },
   { name: "Users", text: count, least: 4, lines: [["down", "connected", (point) => point.users], ["up", "waiting", (point) => point.waiting]] },
@@ -22,7 +22,7 @@ const CHARTS = [
 
 let [step, width] = SPANS[24];
 let answer = { now: 0, samples: [] };
-let points = []; // the oldest first; null for a time without the program
+let points = []; // the oldest first; null while the program was not running
 let end = 0; // number of the last point since 1970
 let chosen = null; // steps before the last point; null: none
 
@@ -109,7 +109,7 @@ function path(read, most) {
 function point() {
   const steps = chosen ?? 0;
   const one = points[width - 1 - steps];
-  const text = `${clock((end - steps) * step)}: ${one ? described(one) : "no numbers"}`;
+  const text = `${clock((end - steps) * step)}: ${one ? described(one) : "no data"}`;
   slider.setAttribute("aria-valuenow", String(-steps));
   slider.setAttribute("aria-valuetext", text);
   byId("day-readout").textContent = chosen === null ? "" : text;
@@ -147,7 +147,7 @@ slider.addEventListener("keydown", (event) => {
 slider.addEventListener("pointerleave", () => choose(null));
 slider.addEventListener("blur", () => choose(null));
 
-// Requests, only while the charts are in sight
+// Requests, only while the charts are visible
 
 /** Request the history, and return the pause until the next request. */
 async function ask() {
@@ -157,7 +157,7 @@ async function ask() {
     if (name !== series()) return PERIOD; // another request is on its way
     answer = next;
     byId("day-none").hidden = answer.samples.length > 0;
-    byId("day-none").textContent = "The first numbers come within a minute.";
+    byId("day-none").textContent = "The first sample follows within a minute.";
     draw();
   } catch (error) {
     byId("day-none").hidden = false;

@@ -1,4 +1,4 @@
-// The lines of the log, as they come. Their texts may be those of unauthenticated peers, and enter the page as text only.
+// The lines of the log as they appear. They may contain text of unauthenticated peers, and enter the page as text only.
 
 import { BASE } from "./api.js";
 import { element } from "./cells.js";
@@ -33,7 +33,7 @@ function render() {
   const found = events.filter((event) => (LEVELS[event.level] ?? 1) >= least && event.text.toLowerCase().includes(text));
   byId("events-count").textContent = found.length === events.length ? "" : `${count(found.length)} of ${count(events.length)}`;
   byId("events-none").hidden = found.length > 0;
-  byId("events-none").textContent = events.length ? "No line matches." : "Nothing has happened yet.";
+  byId("events-none").textContent = events.length ? "No event matches." : "No events yet.";
   byId("events").replaceChildren(...found.slice(-SHOWN).reverse().map(line));
 }
 

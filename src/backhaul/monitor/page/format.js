@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Numbers in units for people.
 
 function scaled(value, base, units) {
   let power = 0;
@@ -10,7 +10,7 @@ function scaled(value, base, units) {
   return `${value.toFixed(digits)} ${units[power]}`;
 }
 
-/** Bytes per second as bits per second, as network links are sold. */
+/** Return bytes per second as bits per second, the unit of network links. */
 export function rate(bytes) {
   return scaled(bytes * 8, 1000, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]);
 }
@@ -19,7 +19,7 @@ export function size(bytes) {
   return scaled(bytes, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]);
 }
 
-/** Bytes as limits are written: a kB is 1000 of them. */
+/** Return bytes in the decimal units of limits: a kB is 1000 bytes. */
 export function decimal(bytes) {
   return scaled(bytes, 1000, ["B", "kB", "MB", "GB", "TB", "PB"]);
 }
@@ -28,7 +28,7 @@ export function count(number) {
   return number.toLocaleString("en");
 }
 
-/** The two largest units are enough. */
+/** Return a duration in its two largest units. */
 export function duration(seconds) {
   const parts = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].map(([unit, length]) => {
     const number = Math.floor(seconds / length);
@@ -44,7 +44,7 @@ export function clock(seconds) {
   return new Date(seconds * 1000).toLocaleTimeString("en-GB");
 }
 
-/** The time, and the day before it unless that is today. */
+/** Return the time, after the date unless that is today. */
 export function moment(seconds) {
   const date = new Date(seconds * 1000);
   if (date.toDateString() === new Date().toDateString()) return clock(seconds);

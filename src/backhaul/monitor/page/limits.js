@@ -1,4 +1,4 @@
-// The limits in force, with what of them is used.
+// The limits in force, and how much of each is used: of a limit per source by the source that uses most.
 
 import { element } from "./cells.js";
 import { count, decimal, duration, rate } from "./format.js";
@@ -14,19 +14,19 @@ const UNITS = {
 const NAMES = {
   max_users: "Users",
   max_connections: "Users",
-  max_users_per_source: "Users of one source",
+  max_users_per_source: "Users, busiest source",
   new_users_per_second: "New users",
-  new_users_per_second_per_source: "New users of one source",
+  new_users_per_second_per_source: "New users per source",
   rate: "Rate, each way",
-  rate_per_source: "Rate of one source, each way",
-  bytes_per_day: "Bytes of today",
-  bytes_per_day_per_source: "Bytes of one source today",
-  bytes_per_month: "Bytes of this month",
-  bytes_per_month_per_source: "Bytes of one source this month",
-  idle_timeout: "Idle users stay",
-  max_lifetime: "Users stay",
-  allow: "Networks that may connect",
-  deny: "Networks that may not",
+  rate_per_source: "Rate per source, each way",
+  bytes_per_day: "Bytes today",
+  bytes_per_day_per_source: "Bytes today, busiest source",
+  bytes_per_month: "Bytes this month",
+  bytes_per_month_per_source: "Bytes this month, busiest source",
+  idle_timeout: "Idle timeout",
+  max_lifetime: "Maximum lifetime",
+  allow: "Allowed networks",
+  deny: "Denied networks",
 };
 let limits = [];
 

@@ -1,4 +1,4 @@
-// The members of the group that the reader has chosen.
+// The members of the chosen group.
 
 import { part, place, put, rove } from "./cells.js";
 import { count } from "./format.js";
@@ -29,7 +29,7 @@ function about(group) {
   const ready = group.members.filter((member) => member.state === "ready").length;
   const ports = status.ports.filter((port) => port.group === group.name).map((port) => nameOf(port, "server"));
   const health = group.health ? `health ${group.health} every ${count(group.health_interval)} s` : "no health checks";
-  return `${count(ready)} of ${count(group.members.length)} get users · balance ${group.balance} · ${health} · ${ports.join(", ")}`;
+  return `${count(ready)} of ${count(group.members.length)} ready · balance ${group.balance} · ${health} · ${ports.join(", ")}`;
 }
 
 function makeRow(client) {

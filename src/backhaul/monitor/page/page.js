@@ -1,5 +1,5 @@
-// Requests the numbers every second and shows them. The server's texts may come from unauthenticated peers:
-// they enter the page as text only, never as markup.
+// Requests the status every second and shows it. Its texts may come from unauthenticated peers, so they enter the page
+// as text only, never as markup.
 
 import { get } from "./api.js";
 import { element } from "./cells.js";
@@ -56,16 +56,16 @@ function tunnelFacts({ status, now, usage }) {
     ["Running for", duration(now - status.started)],
     ["Round trip", status.rtt === null ? null : `${(status.rtt * 1000).toFixed(1)} ms`],
     ["Reconnects", count(status.reconnects)],
-    ["Without an answer", status.unanswered ? count(status.unanswered) : null],
+    ["Unanswered users", status.unanswered ? count(status.unanswered) : null],
     ["Open connections", count(open)],
     ["Idle in the pool", pool],
     ["Streams", status.sessions ? `${count(status.streams)} in ${count(status.sessions)} sessions` : null],
-    ["Without a connection", status.parked ? `${count(status.parked)} sessions` : null],
+    ["Disconnected", status.parked ? `${count(status.parked)} sessions` : null],
     ["Resumed", status.resumes ? `${count(status.resumes)} times` : null],
     ["UDP flows", status.flows ? count(status.flows) : null],
     ...status.servers.map((server) => [server.name, serverState(server)]),
     ["Allowed targets", status.side === "client" ? allowed(status.allow_targets) : null],
-    ["Traffic of all runs", usage && size(Object.values(usage).reduce((sum, bytes) => sum + bytes, 0))],
+    ["Total traffic", usage && size(Object.values(usage).reduce((sum, bytes) => sum + bytes, 0))],
   ];
 }
 

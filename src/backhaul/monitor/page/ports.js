@@ -1,11 +1,11 @@
-// The table of ports. Rates come from two answers in a row; the server keeps none by port.
+// The table of ports. Rates are computed from two consecutive answers, because the server has none for each port.
 
 import { part, place, put, rove, ways } from "./cells.js";
 import { count, moment, rate, size } from "./format.js";
 import { choose, nameOf, onChoice, showsPort } from "./view.js";
 
-const MOST = 20; // rows shown until all are requested: the busiest
-const FEW = 12; // up to this number no filter is shown
+const MOST = 20; // rows shown until the reader requests all: the busiest
+const FEW = 12; // the filter is shown for more ports than this
 
 const byId = (id) => document.getElementById(id);
 const keyOf = (port) => JSON.stringify([port.port, port.bind, port.target]);
@@ -27,7 +27,7 @@ function measure(previous, next) {
   const known = next.status.ports.filter((port) => before.has(keyOf(port)) && seconds > 0);
   return new Map(known.map((port) => {
     const old = before.get(keyOf(port));
-    const speed = (way) => Math.max(0, port[way] - old[way]) / seconds; // a reload counts from 0 again
+    const speed = (way) => Math.max(0, port[way] - old[way]) / seconds; // counters restart at 0 after a reload
     return [keyOf(port), [speed("received"), speed("sent")]];
   }));
 }
@@ -88,7 +88,7 @@ function owner(port) {
   return port.client ? ` of client ${port.client}` : "";
 }
 
-/** What the target's last user has shown; nothing is probed. */
+/** Return the outcome of the target's last user; the program does not probe targets for this. */
 function health(port) {
   if (port.failed > port.reached) {
     const before = port.reached ? `, last reached ${moment(port.reached)}` : "";
@@ -107,7 +107,7 @@ function trouble(port) {
   return texts.map((text) => ["small", text, "trouble"]);
 }
 
-/** Refused users by reason; without reasons, as on a client, all together. */
+/** Return the refused users by reason; without reasons, as on a client, their total. */
 function refusals(port) {
   const reasons = Object.entries(port.refused_by);
   if (!reasons.length) return [[port.refused, "refused"]];

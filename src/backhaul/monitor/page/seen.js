@@ -1,7 +1,7 @@
-// Requests that are made only while a part of the page is in sight.
+// Requests that are made only while a part of the page is visible.
 
-/** Call `ask` while `card` is in sight, each time as many milliseconds after the last answer as `ask` has returned.
- *  Return a function that asks at once, or as soon as the card is in sight. */
+/** Call `ask` while `card` is visible. Each call returns the milliseconds until the next one.
+ *  Return a function that asks at once, or as soon as the card is visible. */
 export function whileSeen(card, ask) {
   let inSight = false;
   let timer = null;

@@ -1,11 +1,11 @@
-// The port, target, client or group that the reader wants to see alone.
+// The port, target, client or group that the reader has chosen to see alone.
 
 const byId = (id) => document.getElementById(id);
 const listeners = [];
 let choice = null; // { kind: "port", "client" or "group", name, title }; null: all
 let ports = []; // of the last status
 
-/** Learn which ports belong to which group. */
+/** Note the ports of a status, which name their groups. */
 export function learn(status) {
   ({ ports } = status);
 }
@@ -26,22 +26,22 @@ function set(next) {
   for (const listener of listeners) listener();
 }
 
-/** Return what is chosen, in words; empty for all. */
+/** Return the title of the choice; empty for all. */
 export const title = () => choice?.title ?? "";
 
-/** Return the series of the history that is chosen. */
+/** Return the name of the chosen series of the history. */
 export function series() {
   if (choice === null) return "";
   return choice.kind === "port" ? choice.name : `${choice.kind} ${choice.name}`;
 }
 
-/** Return the name of the client that is chosen, as far as one is; the client without a name has none here. */
+/** Return the name of the chosen client; empty without one, and for the client without a name. */
 export const chosenClient = () => (choice?.kind === "client" ? choice.name : "");
 
-/** Return the name of the group that is chosen, as far as one is. */
+/** Return the name of the chosen group; empty without one. */
 export const chosenGroup = () => (choice?.kind === "group" ? choice.name : "");
 
-/** Return the number of the port that is chosen, or of the only port of a chosen group; empty without one. */
+/** Return the number of the chosen port, or of the only port of the chosen group; empty without one. */
 export function chosenPort() {
   const numbers = portNumbers();
   return numbers.length === 1 && /^\d+$/.test(numbers[0]) ? numbers[0] : ""; // a Unix socket has a path
@@ -60,14 +60,14 @@ export function showsUser(user) {
   return choice.kind === "client" ? user.client === choice.name : portNames().includes(user.port || user.target);
 }
 
-/** Return whether the limits of a table are to be shown. */
+/** Return whether the limits of this table of the configuration are to be shown. */
 export function showsLimits(table) {
   if (choice === null || table === "limits") return true;
   if (choice.kind === "client") return table === `clients.${choice.name}`;
   return portNumbers().some((number) => table === `limits.${number}`);
 }
 
-/** Return the names of the ports that are chosen, or of those of the group; for a client, the name of a target. */
+/** Return the names of the chosen port, or of the ports of the chosen group; on a client, the name of a target. */
 function portNames() {
   if (choice?.kind === "port") return [choice.name];
   return ports.filter((port) => choice?.kind === "group" && port.group === choice.name).map((port) => nameOf(port, "server"));
@@ -75,7 +75,7 @@ function portNames() {
 
 const portNumbers = () => portNames().map((name) => name.split(":").pop());
 
-/** Return the name of a port of the status, as lists of users have it. */
+/** Return the name that a port of the status has in lists of users. */
 export function nameOf(port, side) {
   if (side === "client") return port.target;
   if (port.bind.startsWith("/")) return `unix:${port.bind}`;

@@ -143,7 +143,7 @@ class UdpClient(DoorClient):
             self._announce_no_more()
 
     def probe(self) -> None:
-        """Ask for a sign of life, and announce the tunnels, whose addresses may be others."""
+        """Ask for a sign of life, and announce the tunnels, whose addresses may have changed."""
         super().probe()
         if self._announcing:
             self._announce_no_more()

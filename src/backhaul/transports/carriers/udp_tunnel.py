@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _KEPT: Final = 1 << 14  # bytes: the beginning of WireGuard, of DNS, or of QUIC with all repeats
-_UNCOUNTED: Final = Counters()  # kept copies may go
+_UNCOUNTED: Final = Counters()  # lost copies are no lost datagrams
 
 
 class TunnelOwner(Protocol):
