@@ -203,7 +203,7 @@ class UserTimesState(Struct, frozen=True, gc=False):
     client: str
     """The name of the client; empty for the one without a name."""
     waiting: HistogramState
-    """From the arrival until a carrier was found, of those users for whom one was."""
+    """From the arrival until a carrier was found, of the users who got one."""
     duration: HistogramState
     """From the arrival to the end, of all users who have left."""
 

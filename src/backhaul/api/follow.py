@@ -18,7 +18,7 @@ _BEAT: Final = b":\n\n"
 async def follow(log: EventLog, last: str, beat: float = BEAT) -> AsyncGenerator[bytes]:
     """Yield the kept events after the one with the id ``last``, then each new one.
 
-    The only backlog of a reader is that of the log. A reader for whom it was too short is told how many are missing.
+    The log is the only backlog of a reader. A reader that has fallen further behind is told how many events it missed.
     """
     loop, news = asyncio.get_running_loop(), asyncio.Event()
     position = _number(log, last)

@@ -29,7 +29,7 @@ def reference() -> str:
         f"{tables}\n"
         f"A reload that changes one of these rebuilds the tunnel (users in flight stay): {', '.join(rebuilding)}. "
         f"A change of one of these requires a restart: {', '.join(restarting)}. "
-        "So does a change of `transport` to or from `udp`. All others change in place.\n"
+        "A change of `transport` to or from `udp` also requires one. All other keys change in place.\n"
     )
 
 

@@ -36,7 +36,7 @@ class Pace:
         self.slow = False
         """True if the connection has not kept up lately; the sender asks ``keeps_up`` after each write then."""
         self._flowing = 0  # bytes that have left at once since the connection blocked
-        self._blocked_at = 0.0  # time.monotonic(), because the event loop's own clock stands still within a turn
+        self._blocked_at = 0.0  # time.monotonic(), because the event loop's own clock does not advance within a turn
         self._kernel = select.poll()
         self._kernel.register(conn, select.POLLOUT)
 

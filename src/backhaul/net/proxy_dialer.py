@@ -141,7 +141,7 @@ class ProxyDialer(AnyDialer):
         return sock.recv(READ_SIZE, socket.MSG_PEEK)
 
     def _take(self, sock: socket.socket, data: bytes, step: Step) -> socket.socket:
-        """Remove the bytes of the answer; return the socket for the caller, to whom those of the server are left."""
+        """Remove the bytes of the answer; return the socket, from which the caller can read the server's bytes."""
         del data
         sock.recv(step.taken)
         if step.done:

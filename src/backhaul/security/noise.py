@@ -7,8 +7,8 @@ does not reveal. The pattern is::
       -> psk, e
       <- e, ee
 
-Each key of the pattern encrypts one message, so every nonce is 0. A handshake object is used once; whoever makes it
-passes a fresh private key.
+Each key of the pattern encrypts one message, so every nonce is 0. A handshake object is used once, with a
+fresh private key.
 """
 
 import hashlib

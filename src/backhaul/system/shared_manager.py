@@ -40,7 +40,7 @@ class SharedManager:
                 notify.ready()
 
     def _report_unwanted(self) -> None:
-        """Warn of inherited sockets in which users would wait in vain; an end with mistakes may want them later."""
+        """Warn of inherited sockets that no end uses, in which users would wait; an end with mistakes may use them."""
         for spot in {_spot(sock) for _, sock in self._inherited or ()} - self._reported:
             self._reported.add(spot)
             Context().run(  # without the name of the end that happens to be the last one

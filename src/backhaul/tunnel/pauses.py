@@ -30,7 +30,7 @@ class Pauses:
         self._failed = 0  # consecutive attempts that failed
         self._restarting: list[float] = []  # further pauses for a server that has announced its stop
         self._worked = False  # the last control channel
-        self._last = 0.0  # the last pause after an attempt in vain
+        self._last = 0.0  # the last pause after an unsuccessful attempt
         self.turns = 0  # consecutive control channels that the server closed early
 
     @property

@@ -51,7 +51,7 @@ class Timings:
     """The time for a server's sign of life after a sleep, or when sessions that can be resumed are silent, too. It is
     short, because their users wait, and a wrong guess costs only a handshake."""
     urgent: float = 1.0
-    """The longest pause between attempts to connect while users wait in such sessions, which ends them at last."""
+    """The longest pause between attempts to connect while users wait in such sessions, which end after a while."""
     silence_unasked: float = 300.0
     """The same for a server that can't be asked for a sign of life: an administrator may have set any heartbeat."""
     names: float = 30.0

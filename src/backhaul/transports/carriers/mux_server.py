@@ -263,7 +263,7 @@ class MuxServer(GatedServer):
     def _with_room(self) -> Iterator[Link]:
         """Yield the sessions to try, those with the fewest streams first.
 
-        After a request in vain, also yield the stalled ones, the ones stalled longest last.
+        After an unanswered request also yield the stalled ones, the one stalled for longest last.
         """
         while (link := self._links.choose(self._limits.mux_con)) is not None:
             yield link

@@ -45,7 +45,7 @@ class TunnelEvents(Protocol):
 class ClientTunnels:
     """Idle tunnels in the order of their last sign of life, of which the most recent one is used first, and the others.
 
-    They outlive control channels, and a reload that makes the transport anew.
+    They outlive control channels, and a reload that replaces the transport.
     """
 
     _events: TunnelEvents
