@@ -107,16 +107,17 @@ class Client:
         settle = min(self._timings.settle, self.config.shutdown_timeout)
         await asyncio.gather(*(tunnel.settled(settle) for tunnel in self._tunnels()))
         await self.relay.drained(self.config.shutdown_timeout)
-        self.close()
+        await self.end()
 
-    def close(self) -> None:
-        """End at once: users in flight are reset."""
+    async def end(self) -> None:
+        """Reset users in flight, and give the other ends of all connections a moment to read the last bytes."""
         for tunnel in self._tunnels():
             tunnel.close()
         for names in self._server_names:
             names.close()
         self._target_names.close()
         self.relay.close()
+        await self._poller.lingering.finish(self._timings.last_bytes)
         self._bridges.close()
         self._poller.close()
 

@@ -187,7 +187,7 @@ class Process:
             ending.result()
         else:
             ending.cancel()
-            self._end.close()  # with resets: at exit the kernel closes cleanly, as if half an answer were complete
+            await self._end.end()  # with resets: at exit the kernel closes cleanly, as if half an answer were complete
         log.info("stopped")
 
     async def _another_signal(self) -> None:

@@ -106,7 +106,7 @@ class Server:
         try:
             self._front.start()
         except OSError as error:
-            self.close()
+            await self.end()
             await self._limiting.finish()
             raise BackhaulError(f"can't listen on {config.bind_addr}: {reason(error)}") from None
         for owner in self._owners():
@@ -312,7 +312,7 @@ class Server:
             await asyncio.gather(*(owner.hand_over() for owner in self._owners()))
         self._stop_listening()
         await self.relay.drained(max(0.0, end - loop.time()))
-        self.close()
+        await self.end()
         await self._limiting.finish()
 
     @property
@@ -322,11 +322,12 @@ class Server:
         coming = not self._listeners.kept and any(tunnel.busy for tunnel in useful)
         return bool(useful) and bool(self.relay.busy or coming or any(tunnel.waiting for tunnel in useful))
 
-    def close(self) -> None:
-        """End at once: users in flight are reset."""
+    async def end(self) -> None:
+        """Reset users in flight, and give the other ends of all connections a moment to read the last bytes."""
         self._stop_listening()
         self._listeners.close()
         self.relay.close()
+        await self._poller.lingering.finish(self._timings.last_bytes)
         self._poller.close()
 
     def _stop_listening(self) -> None:

@@ -122,7 +122,7 @@ async def test_a_server_that_started_again_does_not_let_users_wait(any_net: Net)
     await any_net.dial(torn.port)
     target = await listener.accept()
     await torn.cut(control=True)
-    torn.server.close()
+    await torn.server.end()
     await any_net.run(torn.server.config)
     await until_reset(target)
     assert not torn.resumed.resumes

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.monitor.visitor import PATIENCE, exchange, get, parse
-from tests.support.net import until
+from tests.support.net import Sockets, until
 
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.http_messages import Request, Response, Stream
@@ -91,6 +91,16 @@ async def test_a_request_may_arrive_byte_by_byte(port: int) -> None:
 async def test_head_is_get_without_the_body(port: int) -> None:
     answer = await get(port, "/echo", method="HEAD")
     assert (answer.status, answer.headers["content-length"], answer.body) == (200, "5", b"")
+
+
+async def test_a_visitor_who_sends_on_after_an_invalid_request_gets_the_answer(port: int) -> None:
+    sockets = Sockets()
+    visitor = await sockets.dial(port)
+    await visitor.send(b"nonsense\r\n\r\n")
+    assert parse(await visitor.receive_all()).status == 400
+    visitor.fill()
+    assert await visitor.closed()
+    sockets.close_peers()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT"])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.monitor.visitor import PATIENCE, exchange, parse
 from tests.support.authority import CLIENT, DAY, SERVER, Authority, trusting
 from tests.support.clock import Clock
-from tests.support.net import until
+from tests.support.net import Sockets, until
 
 from backhaul.errors import TransportError
 from backhaul.monitor.http import HttpServer
@@ -193,6 +193,16 @@ async def test_a_request_in_clear_is_told_to_use_https(page: Page) -> None:
     answer = parse(await exchange(page.port, REQUEST))
     assert (answer.status, answer.body) == (400, b"this page is served over TLS: use https://\n")
     assert not page.asked
+
+
+async def test_a_visitor_who_sends_on_in_clear_gets_the_answer(page: Page) -> None:
+    sockets = Sockets()
+    visitor = await sockets.dial(page.port)
+    await visitor.send(REQUEST)
+    assert parse(await visitor.receive_all()).status == 400
+    visitor.fill()
+    assert await visitor.closed()
+    sockets.close_peers()
 
 
 @pytest.mark.parametrize("garbage", [b"\x16", b"\x16\x03\x01\x00\x01\x00", b"\x16\x03\x01\xff\xff" + b"x" * 70_000])

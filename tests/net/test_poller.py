@@ -14,13 +14,6 @@ from backhaul.net.predicates import at_eof
 pytestmark = pytest.mark.both_loops
 
 
-@pytest.fixture(params=[EpollPoller, LoopPoller])
-async def poller(request: pytest.FixtureRequest) -> AsyncIterator[Poller]:
-    poller: Poller = request.param()
-    yield poller
-    poller.close()
-
-
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ends = socket.socketpair()
@@ -29,6 +22,14 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     yield ends
     for end in ends:
         end.close()
+
+
+@pytest.fixture(params=[EpollPoller, LoopPoller])
+async def poller(request: pytest.FixtureRequest, pair: tuple[socket.socket, socket.socket]) -> AsyncIterator[Poller]:
+    del pair  # closed after the poller
+    poller: Poller = request.param()
+    yield poller
+    poller.close()
 
 
 async def turns(count: int = 5) -> None:
@@ -215,7 +216,7 @@ async def test_a_callback_may_close_any_socket_and_the_number_may_have_a_new_own
         def callback() -> None:
             called.append(name)
             poller.forget(first[0])
-            release(poller, other)
+            release(poller, other, reset=True)
             successor, peer = socket.socketpair()
             poller.on_readable(successor, lambda: called.append("successor"))
             successors.extend((successor, peer))

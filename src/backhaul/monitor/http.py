@@ -20,7 +20,7 @@ from backhaul.wire.http1 import HeadError, RequestReader
 from backhaul.wire.http1 import Request as Head
 
 from .http_body import Body
-from .http_connection import Connection, Open, in_clear
+from .http_connection import Connection, Open, discard, in_clear
 from .http_messages import BodyError, Headers, Request, Respond, Response, Stream, encode, encode_stream
 
 MAX_VISITORS: Final = 64
@@ -156,6 +156,7 @@ class HttpServer:
             except HeadError:
                 await self._send(connection, encode(_NO_HTTP, self._headers), _NO_HTTP.body)
                 await self._end(connection)
+                await discard(connection, self._patience)
                 return
             await self._answer(head, connection)
 

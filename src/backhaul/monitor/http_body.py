@@ -6,12 +6,11 @@ from typing import Final
 
 from backhaul.wire.http1 import Headers, Request
 
-from .http_connection import Connection
+from .http_connection import MAX_DISCARDED, Connection
 from .http_messages import BodyError
 
 _READ_SIZE: Final = 4096
 _MAX_DIGITS: Final = 18  # of a length
-_MAX_DISCARDED: Final = 1 << 20  # bytes of a body that are received and discarded, so that its sender reads the answer
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110 section 10.1.1
 
 
@@ -42,9 +41,9 @@ class Body:
         The visitor must have been told that the answer has ended.
         """
         try:
-            rest = min(self._length(), _MAX_DISCARDED) - len(self._received)
+            rest = min(self._length(), MAX_DISCARDED) - len(self._received)
         except BodyError:
-            rest = _MAX_DISCARDED
+            rest = MAX_DISCARDED
         async with asyncio.timeout(self._patience):
             while rest > 0:
                 rest -= len(await self._more())

@@ -1,11 +1,17 @@
 """Connections of visitors as the HTTP server sees them."""
 
+import asyncio
 import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from backhaul.addresses import LOCAL, plain_ip
+
+MAX_DISCARDED: Final = 1 << 20
+"""Bytes after an answer that are received and discarded, so that their sender reads the answer."""
+
+_READ_SIZE: Final = 4096
 
 
 class Connection(Protocol):
@@ -57,6 +63,17 @@ class ClearConnection:
         """Tell the visitor that no more bytes follow; raise OSError."""
         if self._writer.can_write_eof():
             self._writer.write_eof()
+
+
+async def discard(connection: Connection, patience: float) -> None:
+    """Receive what a visitor still sends, up to the end: closing earlier would reset the connection and the answer.
+
+    Raises OSError, or TimeoutError, which is one, after ``patience`` seconds.
+    """
+    rest = MAX_DISCARDED
+    async with asyncio.timeout(patience):
+        while rest > 0 and (data := await connection.read(_READ_SIZE)):
+            rest -= len(data)
 
 
 async def in_clear(reader: StreamReader, writer: StreamWriter) -> Connection:

@@ -19,7 +19,7 @@ from backhaul.failures import network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.tls import ServerContext
 
-from .http_connection import ClearConnection, Connection
+from .http_connection import ClearConnection, Connection, discard
 from .http_messages import Response, encode
 
 log = logging.getLogger("backhaul.monitor")
@@ -150,7 +150,7 @@ class Handshakes:
                 return await self._secured(clear)
 
     async def _secured(self, clear: Connection) -> Connection:
-        hello = await _hello(clear)
+        hello = await _hello(clear, self._patience)
         connection = TlsConnection(self._context, clear)
         try:
             await connection.shake_hands(hello, self._turns)
@@ -176,7 +176,7 @@ class Handshakes:
                 del self._running[network]
 
 
-async def _hello(clear: Connection) -> bytes:
+async def _hello(clear: Connection, patience: float) -> bytes:
     """Return the first bytes of a handshake; answer those of a request in clear, and raise OSError."""
     hello = await clear.read(_READ_SIZE)
     if not hello:
@@ -184,6 +184,7 @@ async def _hello(clear: Connection) -> bytes:
     if not hello.startswith(_HANDSHAKE):
         await clear.send(encode(_IN_CLEAR, ()), _IN_CLEAR.body)
         await clear.end()
+        await discard(clear, patience)
         raise ConnectionAbortedError("a request in clear")
     return hello
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backhaul.errors import reason
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import FAULT, WOULD_BLOCK, release
+from backhaul.net.poller import FAULT, WOULD_BLOCK, linger
 from backhaul.net.predicates import acknowledge, at_eof_or_error
 from backhaul.state import LinkState
 from backhaul.wire.peer import Feature, Peer
@@ -196,7 +196,7 @@ class Link:
         if self.closed:
             return
         self._detach()
-        release(self._relay.poller, self.conn)
+        linger(self._relay.poller, self.conn)
         self.session.close(SmuxError(why))
         self.owner.link_lost(self, why)
 

@@ -15,8 +15,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-from .buffers import shared_buffer
 from .descriptors import Descriptors
+from .lingering import DRAIN, Lingering
 from .log_throttle import LogThrottle
 from .spare import SpareDescriptor
 
@@ -38,7 +38,6 @@ _NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and ha
 _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # an end, both ends, or a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 seconds: close(2) sends RST (socket(7))
-_DRAIN = shared_buffer(1 << 16)  # for bytes discarded before an orderly close
 
 
 class Owner(Protocol):
@@ -65,6 +64,9 @@ class Poller(Protocol):
 
     descriptors: Descriptors
     """The shares in the limit of open files."""
+
+    lingering: Lingering
+    """The connections that are closed when their peers have ended, until the poller is closed."""
 
     def guard(self, sock: socket.socket, owner: Owner) -> None:
         """Abort ``owner`` when a callback of ``sock`` raises; without an owner ``sock`` is reset.
@@ -114,6 +116,8 @@ def make_poller() -> Poller:
 class Dropping(Protocol):
     """The part of a poller that closing a socket needs."""
 
+    lingering: Lingering
+
     def drop(self, sock: socket.socket) -> None:
         """Stop all calls; the caller must close the socket at once."""
 
@@ -121,20 +125,27 @@ class Dropping(Protocol):
 def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drained: bool = False) -> None:
     """Drop ``sock`` from the poller and close it, optionally with a reset; harmless if it is closed already.
 
-    ``drained`` means that the peer's end has been read, so no bytes remain to be discarded.
+    ``drained`` means that the peer's end has been read, so no bytes remain to be discarded. Otherwise unread bytes let
+    the socket linger.
     """
     if sock.fileno() < 0:
         return
     try:  # each user ends here, and `contextlib.suppress` takes three calls of Python
         if reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        elif not drained:
-            # Closing with unread bytes sends RST, and the peer may lose the last bytes sent to it.
-            socket.socket.recv_into(sock, _DRAIN, 0, socket.MSG_DONTWAIT)  # below TLS, if any
+        elif not drained and socket.socket.recv_into(sock, DRAIN, 0, socket.MSG_DONTWAIT):  # below TLS, if any
+            poller.lingering.add(sock)
+            return
     except OSError:
         pass
     poller.drop(sock)
     sock.close()
+
+
+def linger(poller: Dropping, sock: socket.socket) -> None:
+    """End the direction of ``sock``, and close it when the peer, which may not have read the last bytes, has ended."""
+    if sock.fileno() >= 0:
+        poller.lingering.add(sock)
 
 
 class _Interest:
@@ -158,6 +169,7 @@ class _Guards(ABC):
         self.faults = LogThrottle(log)
         self.spare = SpareDescriptor()
         self.descriptors = Descriptors()
+        self.lingering = Lingering(self)
         self._interests: dict[int, _Interest] = {}
 
     def guard(self, sock: socket.socket, owner: Owner) -> None:
@@ -174,6 +186,14 @@ class _Guards(ABC):
             callback()
         except Exception as error:  # noqa: BLE001 - an error must end one connection only
             self._end(fd, interest, error)
+
+    @abstractmethod
+    def own(self, sock: socket.socket, readable: Callback, owner: Owner) -> None:
+        """Combine ``guard`` and ``on_readable``."""
+
+    @abstractmethod
+    def forget(self, sock: socket.socket) -> None:
+        """Stop all calls; the socket stays open."""
 
     @abstractmethod
     def drop(self, sock: socket.socket) -> None:
@@ -273,7 +293,8 @@ class EpollPoller(_Guards):
             self._stale.add(fd)
 
     def close(self) -> None:
-        """Close the epoll and the spare descriptor."""
+        """Close the epoll, the spare descriptor, and what lingers."""
+        self.lingering.close()
         self.spare.close()
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
@@ -371,5 +392,6 @@ class LoopPoller(_Guards):
         self.forget(sock)
 
     def close(self) -> None:
-        """Close the spare descriptor; the event loop owns its readers."""
+        """Close the spare descriptor and what lingers; the event loop owns its readers."""
+        self.lingering.close()
         self.spare.close()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import FAULT, WOULD_BLOCK, release
+from backhaul.net.poller import FAULT, WOULD_BLOCK, linger, release
 from backhaul.net.predicates import acknowledge, unacknowledged
 
 from .channel import SHARED, Consumer
@@ -331,7 +331,10 @@ class MessageChannel:
             self._backlog = None
         if not self._consumer:
             self._relay.forget(self)
-        release(self._relay.poller, self._conn, reset=reset, drained=self._ended)
+        if reset or self._ended or not self.half_close:
+            release(self._relay.poller, self._conn, reset=reset, drained=self._ended)
+        else:  # the peer acts on the last message, which a close with unread bytes could cost it
+            linger(self._relay.poller, self._conn)
         self._codec.release()
 
     def _transmit(self, data: memoryview | bytes, flags: int = 0) -> None:

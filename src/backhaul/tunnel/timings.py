@@ -62,6 +62,8 @@ class Timings:
     """The time for which a client keeps its former tunnel after a reload while the new one can't be connected."""
     measure: float = 20.0
     """The pause between two measurements of each server, if the best one is wanted."""
+    last_bytes: float = 1.0
+    """The time at the end of the process for the other ends of all connections to read the last bytes."""
     settle: float = 1.0
     """The time at a stop for the server to close its idle connections: a round trip and some."""
     leave: float = 3.0

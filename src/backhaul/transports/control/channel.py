@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from backhaul.errors import TransportError, reason
-from backhaul.net.poller import WOULD_BLOCK, Poller, release
+from backhaul.net.poller import WOULD_BLOCK, Poller, linger
 from backhaul.net.predicates import retransmissions
 from backhaul.net.sockets import watch_closely
 
@@ -150,5 +150,5 @@ class ControlChannel(Generic[Item]):
 
     def _release(self) -> None:
         self.closed = True
-        release(self._poller, self._sock)
+        linger(self._poller, self._sock)
         del self._on_item, self._lost  # methods of the owner; without the reference cycle everything is freed at once

@@ -5,7 +5,7 @@ import functools
 import socket
 from typing import Final
 
-from backhaul.net.poller import Poller, release
+from backhaul.net.poller import Poller, linger
 from backhaul.net.sending import send_whole
 from backhaul.transports.settings import GateLimits
 
@@ -52,4 +52,4 @@ class LastAnswers:
 
     def _drop(self, sock: socket.socket) -> None:
         self._waiting.pop(sock).cancel()
-        release(self._poller, sock)
+        linger(self._poller, sock)
