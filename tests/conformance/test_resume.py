@@ -4,10 +4,11 @@ import asyncio
 import math
 
 import pytest
+from msgspec.structs import replace
 from tests.support.mux import links_of
 from tests.support.net import echo, until, until_reset
 from tests.support.torn import BULK, Torn, exchange, progress, sessions
-from tests.support.tunnel import Net
+from tests.support.tunnel import Net, change
 
 from backhaul import assembly, server
 from backhaul.wire.smux import Settings
@@ -126,6 +127,60 @@ async def test_a_server_that_started_again_does_not_let_users_wait(any_net: Net)
     await any_net.run(torn.server.config)
     await until_reset(target)
     assert not torn.resumed.resumes
+
+
+@one_mux
+@pytest.mark.parametrize("transport", ["tcp", "ws", "tcpmux"])
+async def test_a_server_that_started_again_with_another_transport_does_not_let_users_wait(
+    any_net: Net, transport: str
+) -> None:
+    listener = any_net.listen()
+    torn = await Torn.start(any_net, target=listener.port)
+    await any_net.dial(torn.port)
+    target = await listener.accept()
+    await torn.cut(control=True)
+    await torn.server.end()
+    await any_net.run(replace(torn.server.config, transport=transport))
+    await change(torn.client, transport=transport)
+    await until_reset(target)
+    await until(lambda: not torn.resumed.parked)
+
+
+@one_mux
+@pytest.mark.parametrize("transport", ["tcp", "ws", "tcpmux"])
+async def test_a_session_that_is_lost_after_such_a_restart_does_not_let_users_wait(
+    any_net: Net, transport: str
+) -> None:
+    torn, _, target = await Torn.with_user(any_net)
+    control, *kept = torn.middlebox.paths
+    torn.middlebox.paths.clear()
+    for path in kept:
+        path.swallow()
+    await control.cut()
+    await torn.server.end()
+    await any_net.run(replace(torn.server.config, transport=transport))
+    await change(torn.client, transport=transport)
+    await until(lambda: torn.client.session().connected)
+    for path in kept:
+        await path.cut()
+    await until_reset(target)
+
+
+@one_mux
+@pytest.mark.parametrize("transport", ["tcp", "ws", "tcpmux"])
+async def test_a_client_that_started_again_with_another_transport_does_not_let_users_wait(
+    any_net: Net, transport: str
+) -> None:
+    torn = await Torn.start(any_net)
+    user = await torn.user()
+    for link in sessions(torn.client):
+        link.kept = False  # its process is gone, without a goodbye
+    torn.client.tunnel.close()
+    await torn.cut(control=True)
+    await until(lambda: torn.server.state().relay.resumption.parked)
+    await change(torn.server, transport=transport)
+    await any_net.connect(replace(torn.client.config, transport=transport))
+    await until_reset(user)
 
 
 @one_mux

@@ -75,7 +75,8 @@ def test_a_peer_that_stops_leaves_the_sessions_of_all_its_transports(resumption:
 
 
 class Way:
-    def __init__(self) -> None:
+    def __init__(self, server_address: str = "") -> None:
+        self.server_address = server_address
         self.told: list[bytes] = []
         self.taken: list[Session] = []
 
@@ -98,13 +99,26 @@ def test_a_server_that_is_connected_learns_of_the_end_of_its_sessions(resumption
 def test_a_transport_takes_over_the_sessions_with_its_server_and_tells_it_of_those_that_have_ended(
     resumption: Resumption,
 ) -> None:
-    here, way = Session(resumption, "one"), Way()
+    former, way = Way("server:443"), Way("another:443")
+    here = Session(resumption, former)
     here.peer = Peer(instance=b"here")
-    Session(resumption, "one").peer = Peer(instance=b"there")
+    Session(resumption, former).peer = Peer(instance=b"there")
     resumption.ended(b"here", b"a session")
     resumption.ended(b"there", b"another one")
     resumption.enter(b"here", way)
     assert (way.taken, way.told) == ([here], [b"a session"])
+
+
+def test_a_transport_takes_over_the_sessions_with_an_earlier_process_of_its_server(resumption: Resumption) -> None:
+    session, way = Session(resumption, Way("server:443")), Way("server:443")
+    Session(resumption, Way("another:443"))
+    assert resumption.way_to(session) is None
+    resumption.enter(b"process", way)
+    assert way.taken == [session]
+    assert resumption.way_to(session) is way
+    session.peer = Peer(instance=b"here")
+    resumption.enter(b"here", here := Way("another:443"))
+    assert resumption.way_to(session) is here
 
 
 def test_a_transport_that_is_no_longer_connected_tells_nothing(resumption: Resumption) -> None:

@@ -123,6 +123,7 @@ class _Door:
 
     can_ask = protected = measurable = private = False
     server = EXTENDED
+    server_address = ""
 
     def __init__(self) -> None:
         self.done: list[Opened] = []

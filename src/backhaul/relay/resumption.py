@@ -50,6 +50,10 @@ class Resumable(Protocol):
 class Way(Protocol):
     """A transport of a client, connected to a server."""
 
+    @property
+    def server_address(self) -> str:
+        """Host and port of the server, as the configuration has them."""
+
     def take_over(self, link: Any) -> None:  # noqa: ANN401 - a session, of a room above
         """Serve a session of another transport from now on, or end it if it has no connection and can get none."""
 
@@ -88,13 +92,21 @@ class Resumption:
     def enter(self, instance: bytes, way: Way) -> None:
         """Let a transport that is connected to this process of a server take over the sessions with that process.
 
-        The server is told of those that have ended: it may not know yet.
+        So it does with those of an earlier process at the same address, which the server may not know any more. The
+        server is told of those that have ended: it may not know yet.
         """
         self.ways[instance] = way
         for identity in self.ended_at(instance):
             way.tell_ended(identity)
-        for link in self.at(instance):
-            way.take_over(link)
+        for link in list(self.links.values()):
+            if link.peer.instance == instance or link.owner.server_address == way.server_address:
+                way.take_over(link)
+
+    def way_to(self, link: Any) -> Way | None:  # noqa: ANN401 - as for a way
+        """Return the transport that is connected to the server of a session, or to one that has taken its place."""
+        if way := self.ways.get(link.peer.instance):
+            return way
+        return next((way for way in self.ways.values() if way.server_address == link.owner.server_address), None)
 
     def exit(self, way: Way) -> None:
         """Forget a transport that is no longer connected."""
@@ -112,6 +124,12 @@ class Resumption:
             if link.peer.name == name:
                 link.keep_no_longer()
 
+    def end_others(self, name: str, instance: bytes) -> None:
+        """End the sessions without a connection of earlier processes of a client, which are over."""
+        for link in list(self.links.values()):
+            if link.parked and link.peer.name == name and link.peer.instance != instance:
+                link.end("the client has started again")
+
     def leave_private(self, name: str) -> None:
         """End sessions that an eavesdropper can't read when they lose their connections: other ones are in clear."""
         for link in list(self.links.values()):
@@ -121,10 +139,6 @@ class Resumption:
     def of(self, owner: object) -> list[Any]:
         """Return the sessions of a transport."""
         return [link for link in self.links.values() if link.owner is owner]
-
-    def at(self, instance: bytes) -> list[Any]:
-        """Return the sessions with this process."""
-        return [link for link in self.links.values() if link.peer.instance == instance]
 
     def ended(self, instance: bytes, identity: bytes) -> None:
         """Tell this process of a server that the client has ended a session, now and whenever it is connected again.

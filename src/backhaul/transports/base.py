@@ -290,6 +290,10 @@ class Door(ClientControl, Protocol):
         """The server, or one of v0.7.2 without a control channel."""
 
     @property
+    def server_address(self) -> str:
+        """Host and port of the server, as the configuration has them."""
+
+    @property
     def private(self) -> bool:
         """True if an eavesdropper can't read the bytes of users."""
 

@@ -64,6 +64,11 @@ class DoorClient:
         return self._door.server
 
     @property
+    def server_address(self) -> str:
+        """Host and port of the server, as the configuration has them."""
+        return self._door.server_address
+
+    @property
     def urgent(self) -> bool:
         """True while users in flight may need a control channel, to go on."""
         return False

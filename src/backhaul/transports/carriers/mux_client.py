@@ -150,7 +150,7 @@ class MuxClient(PooledClient[Link]):
 
     def _pass_on(self, link: Link) -> None:
         """Let another transport serve a session, if one is connected to the same server."""
-        if way := self._resumption.ways.get(link.peer.instance):
+        if way := self._resumption.way_to(link):
             way.take_over(link)
 
     def _adopt(self, link: Link) -> None:

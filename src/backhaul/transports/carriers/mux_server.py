@@ -181,11 +181,7 @@ class MuxServer(GatedServer):
         return True
 
     def client_connected(self, session: ClientSession) -> None:
-        """Serve this client; sessions of an earlier process of the same client are over."""
-        for link in list(self._relay.resumption.links.values()):
-            peer = link.peer
-            if link.parked and peer.name == session.peer.name and peer.instance != session.peer.instance:
-                link.end("the client has started again")
+        """Serve this client; sessions that an eavesdropper can't read are not resumed on a line in clear."""
         if not (self._settings.tls or (session.keys and session.keys.payload)):
             self._relay.resumption.leave_private(session.peer.name)
         super().client_connected(session)

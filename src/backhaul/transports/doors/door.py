@@ -160,6 +160,11 @@ class SealingDoor(ABC):
         return self._line.server
 
     @property
+    def server_address(self) -> str:
+        """Host and port of the server, as the configuration has them."""
+        return f"{self._settings.remote_host}:{self._settings.remote_port}"
+
+    @property
     def private(self) -> bool:
         """True if an eavesdropper can't read the bytes of users."""
         return bool(self._settings.tls or (self._line.keys and self._line.keys.payload))

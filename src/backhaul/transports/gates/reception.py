@@ -56,7 +56,11 @@ class Reception:
         self._gate.rehandshake(sock, data)
 
     def client_connected(self, session: ClientSession) -> None:
-        """Tell the client's carrier; one whose client has been removed meanwhile is closed."""
+        """Tell the client's carrier; one whose client has been removed meanwhile is closed.
+
+        Sessions of an earlier process of the same client are over, whatever their transport.
+        """
+        self._resumption.end_others(session.peer.name, session.peer.instance)
         events = self._clients.get(session.peer.name)
         if events:
             events.client_connected(session)
