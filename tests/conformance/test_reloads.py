@@ -1,8 +1,10 @@
 """Users who outlive a reload, and then the loss of the connections on which they came."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,10 +14,15 @@ from tests.support.net import HOST, Peer, echo, free_port, until, until_reset
 from tests.support.torn import BULK, Torn, begun, exchange, sessions, with_resumption
 from tests.support.tunnel import Net, change, client_config
 
+from backhaul.client import Client
 from backhaul.config import Secret
+from backhaul.server import Server
+from backhaul.system.known_servers import KnownServers
 
 CERT, KEY = certificate()
 TLS = {"transport": "wssmux", "tls_cert": str(CERT), "tls_key": str(KEY)}
+
+ELSEWHERE = ["tcp", "wsmux", "ws"]  # other carriers behind the same gate, and another gate
 
 tcpmux = pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)
 
@@ -68,6 +75,15 @@ async def cut_everything(torn: Torn) -> None:
         for path in middlebox.paths:
             await path.cut()
         middlebox.paths.clear()
+
+
+async def remembered(net: Net, folder: Path) -> tuple[Server, Client]:
+    """Start a tunnel whose client remembers that the server was protected."""
+    bind_port = free_port()
+    server = await net.server(bind_port, [], 'security = "auto"')
+    client = await net.client(bind_port, 'security = "auto"', known=KnownServers(folder))
+    await until(lambda: client.session().connected)
+    return server, client
 
 
 async def served(torn: Torn) -> Peer:
@@ -279,3 +295,33 @@ async def test_a_server_gets_no_session_of_another_client_although_it_is_the_sam
     any_net.middlebox(bind_port, at=first.port)
     await echo(user, b"still here")
     assert torn.resumed.resumes == 1
+
+
+@tcpmux
+@pytest.mark.parametrize("transport", ELSEWHERE)
+@pytest.mark.parametrize("first", ["server", "client"])
+async def test_an_end_that_follows_a_reload_late_causes_no_error(
+    any_net: Net, transport: str, first: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server, client = await remembered(any_net, tmp_path)
+    ends = (server, client) if first == "server" else (client, server)
+    await change(ends[0], transport=transport)
+    await until(lambda: "yet: this end or the other one has just changed (2 times in a row)" in caplog.text)
+    await change(ends[1], transport=transport)
+    await until(lambda: server.session().connected and client.session().connected)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@tcpmux
+@pytest.mark.parametrize("transport", ELSEWHERE)
+@pytest.mark.parametrize("first", ["server", "client"])
+async def test_an_end_that_does_not_follow_a_reload_causes_an_error(
+    any_net: Net, transport: str, first: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    any_net.timings = {"changeover": 0.2}
+    server, client = await remembered(any_net, tmp_path)
+    await change(server if first == "server" else client, transport=transport)
+    await until(lambda: any(record.levelno == logging.ERROR for record in caplog.records))
+    reasons = ("was protected before: is the token right?", "this server", "closed the connection during the upgrade")
+    assert any(reason in caplog.text for reason in reasons)

@@ -20,6 +20,7 @@ from .arrivals import Arrivals
 from .carrier_check import CarrierCheck
 from .checkups import Checkups
 from .dial_pace import DialPace
+from .failed_attempts import FailedAttempts
 from .liveness import Liveness
 from .naps import Naps
 from .news import News
@@ -76,8 +77,7 @@ class ClientTunnel:
         self._loop = asyncio.get_running_loop()
         self.config = config
         self._news = news
-        self._reached = reached
-        self._yields = False  # to another tunnel of this client
+        self._reached, self._yields = reached, False  # it yields to another tunnel of this client
         self._log = _Named(log, {})
         self.name = name
         self.standing = Standing()
@@ -99,12 +99,11 @@ class ClientTunnel:
         self._pace = DialPace(transport.open, config.dial_rate)
         self._timings = timings
         self._openings = Openings(timings.refill_pauses, self._log)
-        self._liveness = Liveness(timings)
-        self._naps = Naps(timings.nap)
+        self._liveness, self._naps = Liveness(timings), Naps(timings.nap)
         self._throttle = LogThrottle(self._log)
         self.fit = CarrierCheck(self._log)  # fed by the transport
         self._pauses = Pauses()
-        self._failures, self._turns = Repeats(), Repeats()
+        self._failures, self._turns = FailedAttempts(timings.changeover), Repeats()
         self._lost: asyncio.Future[str] | None = None
         self._channel_open = False
         self.peer = ""  # the server's address while connected
@@ -269,6 +268,10 @@ class ClientTunnel:
         self._pool.arrived()
         self._arrivals.arrived(arrival)
 
+    def expect_change(self) -> None:
+        """Expect some failed attempts: an end was stopped or reloaded, and the other one may follow."""
+        self._failures.excuse(self._loop.time())
+
     async def _once(self) -> float:
         """Connect and keep the control channel until it is lost; return the seconds to wait before the next one."""
         remote = self.name or self.config.remote_addr
@@ -276,8 +279,7 @@ class ClientTunnel:
         try:
             peer = await self._transport.connect()
         except (OSError, TransportError) as error:
-            if text := self._failures.worded(f"can't connect to {remote}: {reason(error)}"):
-                log.error("%s", text)
+            self._failures.add(str(remote), error, self._loop.time())
             self.standing.failed()
             return self._pauses.failed(self.config.retry_interval)
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
@@ -310,6 +312,7 @@ class ClientTunnel:
         else:
             self._log.warning("control channel lost: %s; reconnecting, users in flight stay", why)
         if why == _STOPPED:
+            self.expect_change()
             return self._pauses.stopped(self.config.retry_interval, lasted)
         return self._pause(lasted, why, protected=protected)
 

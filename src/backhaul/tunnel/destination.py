@@ -78,6 +78,11 @@ class Destination(ABC):
         """Return its tunnels."""
         return (server.tunnel for server in self.servers())
 
+    def expect_change(self) -> None:
+        """Expect some failed attempts: this end was reloaded, and the server may follow."""
+        for tunnel in self.tunnels():
+            tunnel.expect_change()
+
     @abstractmethod
     async def choose(self) -> None:
         """Start and stop the servers for which it stands."""

@@ -117,7 +117,10 @@ class Destinations:
         self._all = [one for one, _, _ in following]
         self._choice = self._make_choice(config)
         if running:
-            self._replace(present, [one for one in self._all if one not in before])
+            made = [one for one in self._all if one not in before]
+            self._replace(present, made)
+            for one in made:
+                one.expect_change()
         for one in present:
             await self._leave(one)
         if running:
@@ -139,6 +142,7 @@ class Destinations:
             await self._leave_replaced()
             if replacement.new.in_use and not replacement.new.view.connected:
                 await replacement.new.stop()
+                replacement.new.expect_change()
                 replacement.new.start()
 
     async def _leave_replaced(self, farewell: Signal = Signal.MOVED) -> None:

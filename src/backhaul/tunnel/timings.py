@@ -64,6 +64,8 @@ class Timings:
     """The pause between two measurements of each server, if the best one is wanted."""
     last_bytes: float = 1.0
     """The time at the end of the process for the other ends of all connections to read the last bytes."""
+    changeover: float = 10.0
+    """The time after a stop or reload of one end in which it is no error if the two do not fit."""
     settle: float = 1.0
     """The time at a stop for the server to close its idle connections: a round trip and some."""
     leave: float = 3.0
