@@ -159,6 +159,19 @@ def test_a_file_that_cannot_be_used_is_named(
     assert written.endswith("set STATE_DIRECTORY to another directory")
 
 
+@pytest.mark.parametrize("spoil", [many_lines, lambda file: file.write_text("https://b.example\n")])
+def test_all_clients_of_a_process_report_a_problem_once(
+    spoil: Callable[[Path], None], made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for reports in (1, 2):
+        spoil(made / "protected-servers")
+        for known in (KnownServers(made), KnownServers(made)):
+            known.protected(SERVER)
+        assert len(errors(caplog)) == reports
+        (made / "protected-servers").unlink()
+        assert not known.protected(SERVER)
+
+
 def test_all_servers_may_be_in_a_file_that_cannot_be_read(made: Path) -> None:
     known = KnownServers(made)
     many_lines(known.file)

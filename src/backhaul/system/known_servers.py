@@ -19,14 +19,14 @@ _HEADER: Final = b"""\
 _ADDRESS: Final = re.compile(r"\S+:\d{1,5}|_\S+")
 
 _logger: Final = logging.getLogger(__name__)
+_complaints: Final[dict[Path, set[str]]] = {}  # logged problems by file, which all ends of a process have in common
 
 
 class KnownServers:
     """The servers in a file that an administrator may edit and that several clients may share.
 
-    Addresses are ``host:port`` or ``_service._tcp.name``, in any case. If the file fails, this is logged once and the
-    servers of this process are remembered without it. A file that can't be read may hold any server, so all count as
-    protected.
+    Addresses are ``host:port`` or ``_service._tcp.name``, in any case. If the file fails, a process logs this once, and
+    its servers are remembered without the file. One that can't be read may hold any server, so all count as protected.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,6 @@ class KnownServers:
         self._saved: frozenset[str] = frozenset()
         self._unsaved: set[str] = set()
         self._unreadable = False
-        self._complaint = ""
 
     def protected(self, address: str) -> bool:
         """Return whether the server at ``address`` was protected before."""
@@ -66,22 +65,26 @@ class KnownServers:
         if stamp != self._stamp:
             self._stamp = stamp
             self._unreadable = bool(stamp)
-            self._saved = self._read() if stamp else frozenset()
+            lines = self._lines() if stamp else []
+            self._check(lines)
+            self._saved = frozenset(filter(_ADDRESS.fullmatch, lines))
             self._unreadable = False
 
     def _holds(self, address: str) -> bool:
         return address.lower() in self._saved or address.lower() in self._unsaved
 
-    def _read(self) -> frozenset[str]:
-        lines = [line.strip().lower() for line in _content(self.file).decode(errors="replace").split("\n")]
-        strays = [number for number, line in enumerate(lines, 1) if not _is_valid(line)]
-        self._complaint = ""
+    def _lines(self) -> list[str]:
+        return [line.strip().lower() for line in _content(self.file).decode(errors="replace").split("\n")]
+
+    def _check(self, lines: list[str]) -> None:
+        """Complain about lines without an address in a file that could be read, and forget its other problems."""
+        problem, strays = "", [number for number, line in enumerate(lines, 1) if not _is_valid(line)]
         if strays:
-            self._complain(
-                f"{len(strays)} lines, the first is line {strays[0]}, are neither host:port nor a service; correct or "
-                "remove them"
-            )
-        return frozenset(filter(_ADDRESS.fullmatch, lines))
+            problem = f"{len(strays)} lines, the first is line {strays[0]}, are neither host:port nor a service"
+            problem += "; correct or remove them"
+        _complaints[self.file] = _complaints.get(self.file, set()) & {problem}
+        if problem:
+            self._complain(problem)
 
     def _save(self) -> None:
         self._shared.update(self._completed)
@@ -95,9 +98,10 @@ class KnownServers:
         return _extended(_bounded(old) if self._stamp else _HEADER, added) if added else old
 
     def _complain(self, problem: str) -> None:
-        """Log a problem, unless it was the last one logged."""
-        if problem != self._complaint:
-            self._complaint = problem
+        """Log a problem, unless it was logged since the file could be read without it."""
+        logged = _complaints.setdefault(self.file, set())
+        if problem not in logged:
+            logged.add(problem)
             _logger.error("%s: %s", self.file, problem)
 
 
