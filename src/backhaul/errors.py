@@ -21,6 +21,14 @@ class BackhaulError(Exception):
 class TransportError(BackhaulError):
     """The other end of the tunnel refused, or sent something that is not the protocol."""
 
+    retry_after: float = 0.0
+    """Seconds for which it asks to wait before the next attempt."""
+
+
+def retry_after(error: Exception) -> float:
+    """Return the seconds for which the other end asks to wait before the next attempt, 0 if it does not."""
+    return error.retry_after if isinstance(error, TransportError) else 0.0
+
 
 def reason(error: Exception) -> str:
     """Return the text of an error, for use within a sentence; texts of the system begin with a capital letter."""

@@ -33,6 +33,14 @@ def test_pauses_grow_with_each_round(openings: Openings) -> None:
         assert openings.due(now)
 
 
+def test_a_proxy_may_ask_for_a_longer_pause(openings: Openings) -> None:
+    openings.failed("too many", 10.0, asked=3.0)
+    assert not openings.due(12.9)
+    assert openings.due(13.0)
+    openings.failed("too many", 13.0, asked=3600.0)
+    assert openings.due(13.0 + PAUSES[-1])
+
+
 def test_the_second_round_is_a_problem(openings: Openings, caplog: pytest.LogCaptureFixture) -> None:
     openings.failed("connection refused", now=10.0)
     for now in (20.0, 20.1):

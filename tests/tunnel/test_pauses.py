@@ -33,6 +33,15 @@ def test_users_who_wait_shorten_the_pauses_of_a_client_whose_channels_are_closed
     assert pauses.at_most(pause, 1) == 1 < pause
 
 
+def test_a_proxy_that_asks_for_a_longer_pause_gets_it(pauses: Pauses) -> None:
+    assert pauses.failed(INTERVAL, 40) == pauses.at_most(45, 1) == 45  # with jitter: clients should not come at once
+    assert pauses.failed(INTERVAL, 3600) == 54
+    assert pauses.failed(INTERVAL, 1) == 12
+    pauses.failed(INTERVAL, 40)
+    pauses.lost(INTERVAL, 3600, closed=False)
+    assert pauses.at_most(3, 1) == 1
+
+
 def test_a_server_that_worked_is_dialled_more_often_for_a_while(pauses: Pauses) -> None:
     pauses.lost(INTERVAL, 3600, closed=False)
     assert [pauses.failed(INTERVAL) for _ in range(62)] == [3, *[5] * 59, 48, 48]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backhaul.errors import retry_after
 from backhaul.wire import upgrade
 from backhaul.wire.http1 import Request, RequestReader
 from backhaul.wire.upgrade import (
@@ -300,6 +301,21 @@ def test_a_gateway_that_answers_503_may_limit_connections() -> None:
     with pytest.raises(UpgradeError, match="does not reach the server, or limits connections") as raised:
         AnswerReader(KEY).feed(refusal("503 Service Temporarily Unavailable"))
     assert not isinstance(raised.value, RefusedError)
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(b"120", 120), (b"0", 0), (b"Fri, 31 Dec 1999 23:59:59 GMT", 0), (b"9" * 10, 0), (b"-1", 0)]
+)
+def test_a_gateway_may_ask_for_a_pause(status: str, value: bytes, seconds: float) -> None:
+    with pytest.raises(UpgradeError) as raised:
+        AnswerReader(KEY).feed(with_header(refusal(status), b"Retry-After", value))
+    assert retry_after(raised.value) == seconds
+
+
+def test_no_other_error_asks_for_a_pause() -> None:
+    assert not retry_after(UpgradeError("unknown"))
+    assert not retry_after(OSError(111, "Connection refused"))
 
 
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout", "522 Origin Timed Out", "530 Whatever"])

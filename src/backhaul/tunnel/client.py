@@ -6,7 +6,7 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from backhaul.config import ClientConfig
-from backhaul.errors import TransportError, reason
+from backhaul.errors import TransportError, reason, retry_after
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
@@ -245,7 +245,7 @@ class ClientTunnel:
 
     def tunnel_failed(self, error: Exception) -> None:
         """Note that a tunnel connection could not be opened."""
-        self._openings.failed(reason(error), self._loop.time())
+        self._openings.failed(reason(error), self._loop.time(), retry_after(error))
 
     def check_requested(self, check: Check) -> None:
         """Check the health of a target, as the server wants it."""
@@ -281,7 +281,7 @@ class ClientTunnel:
         except (OSError, TransportError) as error:
             self._failures.add(str(remote), error, self._loop.time())
             self.standing.failed()
-            return self._pauses.failed(self.config.retry_interval)
+            return self._pauses.failed(self.config.retry_interval, retry_after(error))
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
         self._news.connected(peer, server=self.name)
         self.fit.begin()

@@ -42,11 +42,11 @@ class Openings:
             self._repeats.forget()
         self.begin()
 
-    def failed(self, why: str, now: float) -> None:
-        """Note a connection that could not be opened."""
+    def failed(self, why: str, now: float, asked: float = 0.0) -> None:
+        """Note a connection that could not be opened; a proxy may have ``asked`` for a longer pause, up to the last."""
         if not self.due(now):
             return
-        self._next = now + self._pauses[min(self._rounds, len(self._pauses) - 1)]
+        self._next = now + max(self._pauses[min(self._rounds, len(self._pauses) - 1)], min(asked, self._pauses[-1]))
         self._rounds += 1
         if self._rounds >= _CERTAIN:
             self.problem = f"tunnel connections can't be opened: {why}"

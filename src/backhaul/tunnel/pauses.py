@@ -31,6 +31,7 @@ class Pauses:
         self._restarting: list[float] = []  # further pauses for a server that has announced its stop
         self._worked = False  # the last control channel
         self._last = 0.0  # the last pause after an unsuccessful attempt
+        self._asked = 0.0  # seconds for which the other end has asked
         self.turns = 0  # consecutive control channels that the server closed early
 
     @property
@@ -38,11 +39,16 @@ class Pauses:
         """True if another client with the same token seems to take turns with this one."""
         return self.turns >= TURNS
 
-    def failed(self, interval: float) -> float:
+    def failed(self, interval: float, asked: float = 0.0) -> float:
         """Return the seconds to wait after a failed attempt; ``interval`` is the first such pause.
 
-        A single failure does not mean that the server is away: v0.7.2's restarts for each client on ws.
+        A proxy may have ``asked`` for a longer one, up to the longest of all. A single failure does not mean that the
+        server is away: v0.7.2's restarts for each client on ws.
         """
+        self._asked = min(asked, _LONGEST) * self._spread(1, 1 + _JITTER)
+        return max(self._asked, self._after_failure(interval))
+
+    def _after_failure(self, interval: float) -> float:
         if self._restarting:
             return min(interval, self._restarting.pop(0)) * self._spread(1 - _JITTER, 1 + _JITTER)
         self._failed += 1
@@ -52,12 +58,12 @@ class Pauses:
         return self._longer(interval, _LONGEST_HOPEFUL if hopeful else _LONGEST)
 
     def at_most(self, pause: float, most: float) -> float:
-        """Return a shorter pause if it is longer than ``most``.
+        """Return a shorter pause if it is longer than ``most``, unless a proxy has asked for it.
 
-        Even if another client takes turns with this one: a server that can resume sessions refuses the second client
-        while the first one is alive.
+        So it is even if another client takes turns with this one: a server that can resume sessions refuses the second
+        client while the first one is alive.
         """
-        return min(pause, most * self._spread(1 - _JITTER, 1 + _JITTER))
+        return max(self._asked, min(pause, most * self._spread(1 - _JITTER, 1 + _JITTER)))
 
     def lost(self, interval: float, lasted: float, *, closed: bool) -> float:
         """Return the seconds to wait after the loss of a control channel.
@@ -65,6 +71,7 @@ class Pauses:
         ``closed`` is true if the server has closed it for another one, or for no reason that it gives.
         """
         self._failed = 0
+        self._asked = 0.0
         self._restarting.clear()
         soon = closed and lasted < self._brief(interval)
         self.turns = self.turns + 1 if soon else 0

@@ -54,9 +54,14 @@ _V072_READ_BUFFER: Final = 4096  # bytes: Go's bufio.Reader, through which its c
 
 _SWITCHING: Final = 101
 _UNAUTHORIZED: Final = 401
-_UNAVAILABLE: Final = 503  # also the default of nginx's limit_conn and limit_req
-_GATEWAY_ERRORS: Final = frozenset({502, 504, *range(520, 531)})  # 52x and 530: Cloudflare
-_TOO_MANY: Final = 429  # RFC 6585; v0.7.2's server never answers it
+_GATEWAY_ERRORS: Final = {
+    status: f"a proxy in between answered {status}: it does not reach the server"
+    for status in (502, 504, *range(520, 531))  # 52x and 530: Cloudflare
+} | {
+    429: "a proxy in between answered 429: it allows no more connections now; set dial_rate",  # v0.7.2 never does
+    503: "a proxy in between answered 503: it does not reach the server, or limits connections",  # as nginx may
+}
+_MOST_DIGITS: Final = 9  # of a number of seconds
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LONGEST_LOCATION: Final = 200  # characters of a redirect in the log
 
@@ -216,7 +221,7 @@ class AnswerReader:
         if response is None:
             return None
         if response.status != _SWITCHING:
-            raise _objection(response.status, response.headers.get(b"location", b""))
+            raise _objection(response.status, response.headers)
         self._check(response.headers)
         return Answer(_read_cookie(response.headers.get(b"set-cookie", b"")), response.rest)
 
@@ -264,20 +269,24 @@ def _set_cookie(cookie: bytes) -> bytes:
     return b"Set-Cookie: " + cookie + b"; Path=/; HttpOnly\r\n"
 
 
-def _objection(status: int, location: bytes) -> UpgradeError:
-    """Return the error for an answer that is not 101; ``location`` is where a redirect leads."""
+def _objection(status: int, headers: Headers) -> UpgradeError:
+    """Return the error for an answer that is not 101."""
     if status == _UNAUTHORIZED:
         return RefusedError("the server refused the token")
-    if status == _UNAVAILABLE:
-        return UpgradeError("a proxy in between answered 503: it does not reach the server, or limits connections")
-    if status in _GATEWAY_ERRORS:
-        return UpgradeError(f"a proxy in between answered {status}: it does not reach the server")
-    if status == _TOO_MANY:
-        return UpgradeError("a proxy in between answered 429: it allows no more connections now; set dial_rate")
+    if text := _GATEWAY_ERRORS.get(status):
+        error = UpgradeError(text)
+        error.retry_after = _seconds(headers.get(b"retry-after", b""))
+        return error
+    location = headers.get(b"location", b"")
     if status in _REDIRECTS and location:
         return RefusedError(f"the server redirects to {_loggable(location)}", "are remote_addr and transport right?")
     what = f"the server answered {status} instead of switching to WebSocket"
     return RefusedError(what, "are token, remote_addr, path and transport right?")
+
+
+def _seconds(value: bytes) -> float:
+    """Return the seconds of a ``Retry-After``; 0 for a date, which would need a clock (RFC 9110, section 10.2.3)."""
+    return float(value) if value.isdigit() and len(value) <= _MOST_DIGITS else 0.0
 
 
 def _loggable(location: bytes) -> str:
