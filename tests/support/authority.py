@@ -15,6 +15,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 DAY = timedelta(days=1)
+_SIGNING = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Pair(NamedTuple):
@@ -37,6 +48,7 @@ class Authority:
         authority = cls(folder, name, ec.generate_private_key(ec.SECP256R1()))
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         made = authority._builder(name, authority.key, DAY).add_extension(constraints, critical=True)
+        made = made.add_extension(_SIGNING, critical=True)
         authority.file.write_bytes(_pem(made.sign(authority.key, hashes.SHA256())))
         return authority
 
@@ -61,9 +73,13 @@ class Authority:
 
     def _builder(self, name: str, key: ec.EllipticCurvePrivateKey, until: timedelta) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
-        return x509.CertificateBuilder(
-            _name(self.name), _name(name), key.public_key(), x509.random_serial_number(), now - 2 * DAY, now + until
+        public, own = key.public_key(), self.key.public_key()
+        builder = x509.CertificateBuilder(
+            _name(self.name), _name(name), public, x509.random_serial_number(), now - 2 * DAY, now + until
         )
+        # Visitors with Python 3.13 and later want both (RFC 5280, 4.2.1.1 and 4.2.1.2).
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        return builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own), critical=False)
 
 
 def trusting(authority: Authority, *pairs: Pair) -> ssl.SSLContext:
