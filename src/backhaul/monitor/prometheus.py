@@ -40,16 +40,16 @@ _TUNNEL: Final = (
     _Family("backhaul_tunnel_rtt_seconds", "gauge", "Round-trip time of the control channel.", "rtt"),
     _Family("backhaul_start_time_seconds", "gauge", "Start of the program, in seconds since 1970.", "started"),
     _Family("backhaul_idle_pool_connections", "gauge", "Tunnel connections that wait for a user.", "pool_idle"),
-    _Family("backhaul_wanted_pool_connections", "gauge", "Tunnel connections that the pool aims for.", "pool_size"),
+    _Family("backhaul_wanted_pool_connections", "gauge", "Idle tunnel connections that the pool needs.", "pool_size"),
     _Family("backhaul_sessions", "gauge", "Multiplexed sessions open now.", "sessions"),
     _Family("backhaul_streams", "gauge", "Streams open now on all sessions.", "streams"),
     _Family("backhaul_sessions_parked", "gauge", "Sessions that wait for another connection.", "parked"),
-    _Family("backhaul_session_resumes_total", "counter", "Sessions that resumed on another connection.", "resumes"),
-    _Family("backhaul_session_rotations_total", "counter", "Sessions moved because of age or bytes.", "rotations"),
-    _Family("backhaul_session_parked_seconds_total", "counter", "Time until they resumed.", "resume_seconds"),
-    _Family("backhaul_session_replayed_bytes_total", "counter", "Bytes sent again.", "replayed"),
-    _Family("backhaul_session_spool_bytes", "gauge", "Memory for bytes not acknowledged yet.", "spooled"),
-    _Family("backhaul_reconnects_total", "counter", "Reconnections of the lost tunnel.", "reconnects"),
+    _Family("backhaul_session_resumes_total", "counter", "Resumptions of sessions on another connection.", "resumes"),
+    _Family("backhaul_session_rotations_total", "counter", "Resumptions because of age or bytes.", "rotations"),
+    _Family("backhaul_session_parked_seconds_total", "counter", "Time without a connection.", "resume_seconds"),
+    _Family("backhaul_session_replayed_bytes_total", "counter", "Bytes of sessions sent again.", "replayed"),
+    _Family("backhaul_session_spool_bytes", "gauge", "Memory for unacknowledged bytes of sessions.", "spooled"),
+    _Family("backhaul_reconnects_total", "counter", "Reconnections after the loss of the tunnel.", "reconnects"),
     _Family("backhaul_unanswered_total", "counter", "Users who sent bytes and received none.", "unanswered"),
 )
 _PORT: Final = (
@@ -81,15 +81,15 @@ _PORT: Final = (
 _CLIENT: Final = (
     _Family("backhaul_client_connected", "gauge", "1 while this client is connected, else 0.", "connected"),
     _Family("backhaul_client_users", "gauge", "Users of this client.", "users"),
-    _Family("backhaul_client_rtt_seconds", "gauge", "Round-trip time of its control channel.", "rtt"),
+    _Family("backhaul_client_rtt_seconds", "gauge", "Round-trip time of the control channel.", "rtt"),
     _Family("backhaul_client_reconnects_total", "counter", "Reconnections of this client.", "reconnects"),
 )
 _MEMBER: Final = (
     _Family("backhaul_group_member_ready", "gauge", "1 while this client gets users of the group, else 0.", "ready"),
-    _Family("backhaul_group_member_healthy", "gauge", "0 while its health checks fail, else 1.", "healthy"),
-    _Family("backhaul_group_member_users", "gauge", "Its users of this group.", "users"),
-    _Family("backhaul_group_member_connections_total", "counter", "Users of this group that it has served.", "total"),
-    _Family("backhaul_group_member_refused_total", "counter", "Users refused by its limits.", "refused"),
+    _Family("backhaul_group_member_healthy", "gauge", "0 while health checks fail, else 1.", "healthy"),
+    _Family("backhaul_group_member_users", "gauge", "Users of this group on this client.", "users"),
+    _Family("backhaul_group_member_connections_total", "counter", "Users of this group that the client had.", "total"),
+    _Family("backhaul_group_member_refused_total", "counter", "Users refused by the limits of this client.", "refused"),
 )
 _LIMIT: Final = "backhaul_limit"
 _LIMIT_USED: Final = "backhaul_limit_used"
@@ -205,7 +205,7 @@ def _limits(form: Form, status: Status, common: str) -> Iterator[str]:
     if rows:
         yield form.head(_LIMIT, "gauge", "Limits of users, in bytes, bits a second, seconds or numbers.")
         yield from _sliced(_LIMIT, ((row, one.most) for row, one in rows))
-        yield form.head(_LIMIT_USED, "gauge", "Use of these limits; that of the source with the most, if each has one.")
+        yield form.head(_LIMIT_USED, "gauge", "Use of each limit; of a limit per source, by the source that uses most.")
         yield from _sliced(_LIMIT_USED, ((row, one.used) for row, one in rows if one.used is not None))
 
 
