@@ -147,6 +147,26 @@ async def test_a_server_that_started_again_with_another_transport_does_not_let_u
 
 
 @one_mux
+async def test_a_server_that_started_again_and_refuses_the_client_does_not_let_users_wait(any_net: Net) -> None:
+    torn, _, target = await Torn.with_user(any_net)
+    await torn.cut(control=True)
+    await torn.server.end()
+    await any_net.run(replace(torn.server.config, transport="ws"))
+    await until_reset(target)
+
+
+@one_mux
+async def test_a_server_that_refuses_the_client_after_a_reload_keeps_its_users(any_net: Net) -> None:
+    torn = await Torn.start(any_net)
+    user = await torn.user()
+    await change(torn.server, transport="ws")
+    await torn.cut(control=True)
+    await until(lambda: torn.client.tunnel.standing.failures >= 2)
+    await change(torn.server, transport="wsmux")
+    await echo(user, b"hello")
+
+
+@one_mux
 @pytest.mark.parametrize("transport", ["tcp", "ws", "tcpmux"])
 async def test_a_session_that_is_lost_after_such_a_restart_does_not_let_users_wait(
     any_net: Net, transport: str

@@ -108,6 +108,16 @@ class Resumption:
             return way
         return next((way for way in self.ways.values() if way.server_address == link.owner.server_address), None)
 
+    def refused_by(self, instance: bytes, server_address: str) -> None:
+        """End the sessions without a connection that the process of a server does not have, which refuses this client.
+
+        It has taken the place of an earlier process, unless that one is connected at the same time.
+        """
+        for link in list(self.links.values()):
+            lost = link.parked and link.peer.instance != instance and link.peer.instance not in self.ways
+            if lost and link.owner.server_address == server_address:
+                link.end("its server has started again")
+
     def exit(self, way: Way) -> None:
         """Forget a transport that is no longer connected."""
         for instance in [instance for instance, other in self.ways.items() if other is way]:

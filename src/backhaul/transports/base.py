@@ -228,6 +228,13 @@ class ClientControlEvents(Protocol):
         """Note the loss of the control channel; users in flight stay."""
 
 
+class DoorEvents(ClientControlEvents, Protocol):
+    """Events of a door, for the transport on top of it."""
+
+    def refused(self, instance: bytes) -> None:
+        """Note that the server refuses a control channel; ``instance`` is that of its process, if it says."""
+
+
 class ClientEvents(ClientControlEvents, Protocol):
     """Events of a transport on the client, for the control plane."""
 
@@ -297,7 +304,7 @@ class Door(ClientControl, Protocol):
     def private(self) -> bool:
         """True if an eavesdropper can't read the bytes of users."""
 
-    def start(self, events: ClientControlEvents) -> None:
+    def start(self, events: DoorEvents) -> None:
         """Report to ``events`` from now on; nothing else may be called before."""
 
     def tell_ended(self, identity: bytes) -> None:

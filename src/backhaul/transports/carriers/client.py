@@ -49,6 +49,9 @@ class DoorClient:
         """Tell the server the outcome of a health check."""
         self._door.report(health)
 
+    def refused(self, instance: bytes) -> None:
+        """Do nothing, unless overridden."""
+
     def check_requested(self, check: Check) -> None:
         """Pass the request to the control plane."""
         self._events.check_requested(check)
@@ -164,6 +167,11 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
     def _enter(self) -> None:
         """Take over the sessions with this server that transports before this one have left."""
         self._resumption.enter(self._door.server.instance, self)
+
+    def refused(self, instance: bytes) -> None:
+        """End the sessions that the server does not have, if it has started again."""
+        if instance:
+            self._resumption.refused_by(instance, self.server_address)
 
     def take_over(self, link: "ResumableLink") -> None:
         """End a session without a connection: no connection of this transport can resume it."""

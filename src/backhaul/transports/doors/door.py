@@ -10,7 +10,7 @@ from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.net.ways import make_dialer
 from backhaul.security.psk import pre_shared_key
-from backhaul.transports.base import Answer, ClientControlEvents, Opened
+from backhaul.transports.base import Answer, DoorEvents, Opened
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.checks import Check, Health
 from backhaul.wire.peer import Peer
@@ -42,11 +42,16 @@ class SilentError(UnansweredError):
 class RefusedError(TransportError):
     """The server has the token, and refuses this client."""
 
+    def __init__(self, why: str, instance: bytes = b"") -> None:
+        """Give the reason; ``instance`` is that of the server's process, if it says."""
+        super().__init__(why)
+        self.instance = instance
+
 
 class SealingDoor(ABC):
     """Opens the control channel, protected if possible; subclasses know how connections begin."""
 
-    _events: ClientControlEvents
+    _events: DoorEvents
 
     def __init__(self, poller: Poller, settings: ClientSettings, resolver: Resolver) -> None:
         self._poller = poller
@@ -56,7 +61,7 @@ class SealingDoor(ABC):
         self._line: Line = NO_LINE
         self._mute = False  # a question was not answered
 
-    def start(self, events: ClientControlEvents) -> None:
+    def start(self, events: DoorEvents) -> None:
         """Report to ``events`` from now on."""
         self._events = events
 
@@ -69,8 +74,9 @@ class SealingDoor(ABC):
             return await self._try_tokens()
         except UnansweredError as error:
             self._may_fall_back(error)
-        except RefusedError:
+        except RefusedError as error:
             self._note_protection(address)
+            self._events.refused(error.instance)
             raise
         peer = await self._connect_legacy()
         log.warning(_BARE, address)

@@ -57,7 +57,7 @@ class Handshake:
         except HandshakeError:  # the server has the token, so it is not one of v0.7.2
             raise RefusedError("the server's hello can't be read; run the same version on both ends") from None
         if hello.refusal:
-            raise RefusedError(f"refused by the server: {loggable(hello.refusal)}")
+            raise RefusedError(f"refused by the server: {loggable(hello.refusal)}", hello.instance)
         return Agreement(keys, hello, http=self._transport.http)
 
 

@@ -187,15 +187,16 @@ class Guard:
         if hello.probe:
             return self._account(hello, refusal)
         padding = bytes(secrets.randbelow(MAX_PADDING + 1))
+        instance = derive(self._settings.instance, client.encode())[:_INSTANCE]
         if refusal:
-            return ServerHello(refusal=refusal, padding=padding)
+            return ServerHello(refusal=refusal, instance=instance, padding=padding)
         return ServerHello(
             features=tuple(sorted(self._features(hello))),
             encryption=self._seals_payload(hello),
             cipher=Cipher.AES_128_GCM if hello.aes and has_aes() else Cipher.CHACHA20_POLY1305,
             session=self.register.reserve(),
             locator=self.register.locator,
-            instance=derive(self._settings.instance, client.encode())[:_INSTANCE],
+            instance=instance,
             warning=self._warning(hello),
             padding=padding,
         )
