@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import backhaul
-from backhaul.errors import BackhaulError, TransportError, reason
+from backhaul.errors import BackhaulError, TransportError, out_of_memory, reason
 
 
 def below(base: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -39,3 +39,18 @@ def test_every_error_of_the_program_has_the_same_root() -> None:
 )
 def test_the_words_of_an_error_within_a_sentence(error: Exception, text: str) -> None:
     assert reason(error) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("can't start new thread"), True),
+        (ImportError("libcrypto.so.3: failed to map segment from shared object"), True),
+        (RuntimeError("set changed size during iteration"), False),
+        (ModuleNotFoundError("No module named 'uvloop'"), False),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), False),
+    ],
+)
+def test_errors_for_a_lack_of_memory(error: Exception, *, verdict: bool) -> None:
+    assert out_of_memory(error) is verdict

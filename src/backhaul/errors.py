@@ -10,6 +10,8 @@ import msgspec
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """The errors of msgspec for invalid bytes: broken text and deep nesting have errors of their own."""
 
+_NO_MEMORY: Final = {RuntimeError: "can't start new thread", ImportError: "failed to map segment"}
+
 
 class BackhaulError(Exception):
     """An error that the program expects and catches; its text for an administrator is one line.
@@ -23,6 +25,17 @@ class TransportError(BackhaulError):
 
     retry_after: float = 0.0
     """Seconds for which it asks to wait before the next attempt."""
+
+
+MEMORY_ADVICE: Final = "an end takes 30 MB, and 80 MB of addresses; raise its limit (MemoryMax=, LimitAS=, ulimit -v)"
+"""The remedy for a lack of memory."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether there was no memory for an object, a thread or a library."""
+    return isinstance(error, MemoryError) or any(
+        isinstance(error, kind) and text in str(error) for kind, text in _NO_MEMORY.items()
+    )
 
 
 def retry_after(error: Exception) -> float:

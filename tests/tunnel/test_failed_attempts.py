@@ -37,6 +37,15 @@ def test_a_server_that_is_away_is_named_at_once(attempts: FailedAttempts, caplog
     assert caplog.messages == ["can't connect to server:443: connection refused"]
 
 
+def test_a_lack_of_memory_has_a_line_without_a_trace(
+    attempts: FailedAttempts, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts.crashed(MemoryError())
+    assert caplog.messages[0].startswith("out of memory; reconnecting")
+    attempts.crashed(ZeroDivisionError())
+    assert [record.exc_info is None for record in caplog.records] == [True, False]
+
+
 def test_equal_failures_are_logged_seldom(attempts: FailedAttempts, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(4):
         attempts.add("server:443", REFUSED, 1)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from backhaul.errors import MEMORY_ADVICE, out_of_memory
+
 from .arguments import INSTALLED, parser
 
 _MAX_LINE = 1 << 20  # bytes; more than any token needs
@@ -25,6 +27,11 @@ def run(argv: Sequence[str] | None = None) -> None:
         sys.stdout = None  # keeps Python from flushing it at exit
         code = EXIT_FAILED
     except KeyboardInterrupt:
+        code = EXIT_FAILED
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        print(f"backhaul: out of memory: {MEMORY_ADVICE}", file=sys.stderr)
         code = EXIT_FAILED
     raise SystemExit(code)
 

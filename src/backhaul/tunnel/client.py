@@ -195,8 +195,8 @@ class ClientTunnel:
         while True:
             try:
                 pause = await self._once()
-            except Exception:
-                log.exception("internal error; reconnecting, users in flight stay")
+            except Exception as error:  # noqa: BLE001 - the tunnel must not end
+                self._failures.crashed(error)
                 pause = self._pauses.failed(self.config.retry_interval)
             if self._transport.urgent:
                 pause = self._pauses.at_most(pause, self._timings.urgent)

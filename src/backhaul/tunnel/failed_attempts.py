@@ -2,7 +2,7 @@
 
 import logging
 
-from backhaul.errors import TransportError, reason
+from backhaul.errors import MEMORY_ADVICE, TransportError, out_of_memory, reason
 
 from .pauses import Repeats
 
@@ -33,6 +33,13 @@ class FailedAttempts:
             self._log(logging.INFO, f"can't connect to {remote} yet: this end or the other one has just changed")
         else:
             self._log(logging.ERROR, text)
+
+    def crashed(self, error: Exception) -> None:
+        """Log an exception that nobody expected; a lack of memory is none."""
+        if out_of_memory(error):
+            self._log(logging.ERROR, f"out of memory; reconnecting, users in flight stay: {MEMORY_ADVICE}")
+        else:
+            log.error("internal error; reconnecting, users in flight stay", exc_info=error)
 
     def forget(self) -> None:
         """Log the next failure, whatever the last one was."""
