@@ -311,6 +311,7 @@ async def test_an_end_that_follows_a_reload_late_causes_no_error(
     await change(ends[1], transport=transport)
     await until(lambda: server.session().connected and client.session().connected)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "refused client" not in caplog.text
 
 
 @tcpmux

@@ -133,11 +133,15 @@ class Sessions:
     def turned_away(self, peer: Peer, reason: str, *, probe: bool) -> None:
         """Report a client that gets no session, because it does not fit or only asks whether it does.
 
-        One that does not fit may be a recording if there is another one, and is only logged then.
+        One that does not fit may be a recording if there is another one, and is only logged then. A client that is
+        connected has been reloaded, and tries whether the server has been as well.
         """
+        present = self._by_name.get(peer.name)
         if probe:
             log.debug("client %s: asked whether the ends fit: %s", peer, reason or "yes")
-        elif peer.name in self._by_name:
+        elif present and peer.instance and present.instance == peer.instance:
+            log.debug("client %s: refused, while its former control channel is open: %s", peer, reason)
+        elif present:
             self._throttle.warn((peer.name, peer.address, reason), f"refused client {peer}: {reason}")
         else:
             self._events.mismatched(peer.name, reason)
