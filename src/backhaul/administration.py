@@ -78,8 +78,7 @@ class Administration:
                 new = await asyncio.to_thread(_load, self._file, text)
             except ConfigError as error:
                 return Checked(valid=False, problems=error.problems)
-        old = self._config()
-        return Checked(valid=True, warnings=new.warnings, changes=changes_of(old, new, diff(old, new)))
+        return Checked(valid=True, warnings=new.warnings, changes=changes_of(diff(self._config(), new)))
 
     async def drain(self, client: str) -> Drained:
         """Refuse new users until ``resume``; raise BackhaulError while the program stops."""

@@ -40,7 +40,7 @@ from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError, reason
 from .hooks import Hooks
 from .overview import meter, reader, surveyor
-from .reloads import Reloads, changes_of, kind_changed, summary
+from .reloads import Reloads, changes_of, summary
 from .server import Server
 from .system import notify
 
@@ -247,8 +247,8 @@ class Process:
         return Loaded(loaded=False, problems=error.problems)
 
     async def _apply(self, new: Config, change: Change) -> Loaded:
-        if kind_changed(self._config, new):
-            return self._kept("a change of side, or to or from transport udp, requires a restart")
+        if type(new) is not type(self._config):
+            return self._kept("a change of side requires a restart")
         for key in change.restart:
             log.warning("%s: changed; requires a restart", key)
         if _LOG.intersection(change.changed):
@@ -258,10 +258,10 @@ class Process:
             await _reconfigure(self._end, new, change)
         except (OSError, BackhaulError) as error:
             return self._kept(f"unusable: {reason(error)}; the old configuration stays in force")
-        old, self._config = self._config, new
+        self._config = new
         for warning in new.warnings:
             log.warning("%s", warning)
-        return Loaded(loaded=True, warnings=new.warnings, changes=changes_of(old, new, change))
+        return Loaded(loaded=True, warnings=new.warnings, changes=changes_of(change))
 
     def _kept(self, why: str) -> Loaded:
         problem = f"{self._file}: {why}"

@@ -7,7 +7,6 @@ from backhaul.api.messages import Changes, Loaded
 from backhaul.config import PortMapping
 from backhaul.config.diff import Change
 from backhaul.config.messages import few
-from backhaul.config.schema import Config
 from backhaul.monitor.status import CLOSED, PortStatus
 
 from .errors import BackhaulError
@@ -56,17 +55,11 @@ class Reloads:
                 one.set_exception(BackhaulError("the program has been stopped before the reload"))
 
 
-def kind_changed(old: Config, new: Config) -> bool:
-    """Return whether a running end cannot become what the new configuration describes."""
-    return type(new) is not type(old) or old.facts.datagrams != new.facts.datagrams
-
-
-def changes_of(old: Config, new: Config, change: Change) -> Changes:
+def changes_of(change: Change) -> Changes:
     """Return a change in the words of the API."""
-    restart = ("transport",) if kind_changed(old, new) else change.restart
     return Changes(
         keys=change.changed,
-        restart=restart,
+        restart=change.restart,
         ports_added=_names(change.ports_added),
         ports_removed=_names(change.ports_removed),
         ports_retargeted=_names(change.ports_retargeted),

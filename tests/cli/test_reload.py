@@ -11,8 +11,10 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from tests.support.datagrams import UdpNet
 from tests.support.net import HOST, PATIENCE, free_port, until
 from tests.support.program import Program
+from tests.support.udp_clients import insist
 
 
 class _Page(BaseHTTPRequestHandler):
@@ -160,3 +162,27 @@ async def test_a_page_moves_to_a_unix_socket_and_back(tmp_path: Path, programs: 
     await server.program.line("keys: web_bind")
     await until(lambda: not path.exists())
     await server.stop()
+
+
+async def test_a_transport_that_changes_to_udp_and_back(tmp_path: Path, programs: AsyncExitStack) -> None:
+    bind, port = free_port(), free_port()
+    common = 'transport = "tcp"\ntoken = "t"\nskip_optz = true\n'
+    async with UdpNet("tcp") as net:
+        mapping = f'"{HOST}:{port}={HOST}:{net.udp_echo().port}"'
+        text = f'[server]\nbind_addr = "{HOST}:{bind}"\nports = [{mapping}]\naccept_udp = true\n{common}'
+        server = End(tmp_path / "server.toml", text)
+        await server.start(programs)
+        await server.program.line("listens on")
+        client = End(tmp_path / "client.toml", f'[client]\nremote_addr = "{HOST}:{bind}"\nretry_interval = 1\n{common}')
+        await client.start(programs)
+        user = net.udp(port)
+        await insist(user)
+        for before, after in (("tcp", "udp"), ("udp", "tcp")):
+            for end in (client, server):
+                end.rewrite(f'"{before}"', f'"{after}"')
+                end.program.signal(signal.SIGHUP)
+                await end.program.line("configuration reloaded: keys: transport")
+            await server.program.line(f"connected, transport {after}")
+            await insist(user)
+        await client.stop()
+        await server.stop()

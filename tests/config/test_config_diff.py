@@ -85,8 +85,12 @@ def test_other_keys_are_named() -> None:
 
 def test_a_change_of_side_replaces_everything() -> None:
     ports = (PortMapping("", 443, "443"),)
-    assert diff(server(["443"]), client()) == Change(ports_removed=ports, rebuild=True, changed=("client",))
-    assert diff(client(), server(["443"])) == Change(ports_added=ports, rebuild=True, changed=("server",))
+    assert diff(server(["443"]), client()) == Change(
+        ports_removed=ports, rebuild=True, restart=("client",), changed=("client",)
+    )
+    assert diff(client(), server(["443"])) == Change(
+        ports_added=ports, rebuild=True, restart=("server",), changed=("server",)
+    )
 
 
 BINDS = st.dictionaries(st.integers(1, 20), st.integers(1, 3))

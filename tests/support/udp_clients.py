@@ -71,8 +71,12 @@ class UdpCompany:
         token = "" if "token" in lines else f'token = "{token_of(name)}"\n'
         client = await self.net.client(remote_port or self.bind_port, token + lines, connection_pool=1)
         self.clients[name] = client
-        await until(lambda: client.tunnel.connected and self.server.tunnels[name].connected)
+        await self.connected(name)
         return client
+
+    async def connected(self, name: str) -> None:
+        """Wait until a client is connected."""
+        await until(lambda: self.clients[name].tunnel.connected and self.server.tunnels[name].connected)
 
     def user(self, name: str) -> UdpPeer:
         """Return a user of a client's port."""

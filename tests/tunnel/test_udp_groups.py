@@ -5,6 +5,7 @@ from tests.support.clients import config_of, table
 from tests.support.datagrams import FLOWS, UdpNet, UdpPeer
 from tests.support.middlebox import Middlebox
 from tests.support.net import HOST, free_port, until
+from tests.support.tunnel import change
 from tests.support.udp_clients import UdpCompany, insist
 
 from backhaul.config import ServerConfig
@@ -199,3 +200,19 @@ async def test_a_reload_opens_the_ports_for_datagrams_and_closes_them() -> None:
         await panel.reload(panel.config())
         assert not panel.shares()["berlin"]
         net.udp(port=panel.port)  # which is free
+
+
+@pytest.mark.parametrize(("before", "after"), [("udp", "tcpmux"), ("tcpmux", "udp")])
+async def test_a_reload_to_another_transport_moves_no_flow(before: str, after: str) -> None:
+    async with UdpNet(before) as net:
+        panel = await panel_of(net)
+        users, net.transport = await panel.users(3), after
+        await panel.reload(panel.config())
+        for name, client in panel.clients.items():
+            await change(client, transport=after)
+            await panel.connected(name)
+        for user in users:
+            await insist(user)
+        assert panel.totals() == dict.fromkeys(NAMES, 1)
+        await panel.users(3)
+        assert panel.totals() == dict.fromkeys(NAMES, 2)

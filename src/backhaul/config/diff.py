@@ -24,8 +24,8 @@ class Change(Struct, frozen=True, kw_only=True):
     restart           names of changed keys that require a restart
     changed           names of all changed keys except ``ports``, including those that need a rebuild or a restart
 
-    When the side changes, all old ports are removed, all new ones added, ``rebuild`` is set, and ``changed`` names the
-    new table instead of keys. Files are compared by name, not by content, except
+    When the side changes, all old ports are removed, all new ones added, ``rebuild`` is set, and ``restart`` and
+    ``changed`` name the new table instead of keys. Files are compared by name, not by content, except
     for ``token_file``.
     """
 
@@ -58,7 +58,8 @@ def port_change(old: Iterable[PortMapping], new: Iterable[PortMapping]) -> PortC
 def diff(old: Config, new: Config) -> Change:
     """Compare two configurations; equal ones give ``Change()``."""
     if type(old) is not type(new):
-        return Change(ports_added=_ports(new), ports_removed=_ports(old), rebuild=True, changed=(side_of(new),))
+        side = (side_of(new),)
+        return Change(ports_added=_ports(new), ports_removed=_ports(old), rebuild=True, restart=side, changed=side)
     differing = [
         key for key in keys(type(new)) if key.name != "ports" and getattr(old, key.name) != getattr(new, key.name)
     ]

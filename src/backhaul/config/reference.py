@@ -28,8 +28,7 @@ def reference() -> str:
     return (
         f"{tables}\n"
         f"A reload that changes one of these rebuilds the tunnel (users in flight stay): {', '.join(rebuilding)}. "
-        f"A change of one of these requires a restart: {', '.join(restarting)}. "
-        "A change of `transport` to or from `udp` also requires one. All other keys change in place.\n"
+        f"A change of one of these requires a restart: {', '.join(restarting)}. All other keys change in place.\n"
     )
 
 

@@ -32,6 +32,11 @@ class AllTunnels:
         self._timekeeper = timekeeper
         self._by_client: dict[str, ClientTunnels] = {}
 
+    @property
+    def in_use(self) -> bool:
+        """True until the socket is closed."""
+        return self.socket.is_open
+
     def of(self, client: str) -> ClientTunnels:
         """Return the tunnels of the client with this name."""
         if client not in self._by_client:
@@ -46,20 +51,26 @@ class UdpReception(Reception):
         super().__init__(relay, gate)
         self._settings = settings
         self.tunnels = AllTunnels(TunnelSocket(settings, relay.poller), relay)
+        self.remainders = (self.tunnels,)
 
     def gate_of(self, client: str) -> "UdpGate":
         """Return the gate as the carrier of the client with this name sees it."""
         return UdpGate(self, client)
 
     def succeed(self, before: Reception) -> None:
-        """Take over the socket, with all tunnels; end it if it is at another address of the same port."""
-        if not isinstance(before, UdpReception):
-            return
-        address, present = self.tunnels.socket.address, before.tunnels.socket
-        if present.address == address:
-            self.tunnels = before.tunnels
-        elif present.address[1] == address[1]:
-            present.end()
+        """Take over an open socket, with all tunnels; end those at other addresses of the same port."""
+        super().succeed(before)
+        for part in self.remainders:
+            if isinstance(part, AllTunnels):
+                self._meet(part)
+        self.remainders = tuple({self.tunnels: None, **dict.fromkeys(self.remainders)})
+
+    def _meet(self, present: AllTunnels) -> None:
+        address = self.tunnels.socket.address
+        if present.socket.address == address:
+            self.tunnels = present
+        elif present.socket.address[1] == address[1]:
+            present.socket.end()
 
     def listen(self) -> None:
         """Listen; raises OSError."""

@@ -22,7 +22,7 @@ from .admission import Objection
 from .balance import Balance, make_balance
 from .news import News
 from .ports import Port, Ports
-from .ports_setup import takes_datagrams, user_options
+from .ports_setup import kinds_of, user_options
 from .server import ServerTunnel
 from .timings import Timings
 from .udp_ports import UdpListener, room_of
@@ -132,8 +132,8 @@ class Group:
             listeners,
             user_options(config),
             self._user_came,
-            streams=not config.facts.datagrams,
-            listen_datagrams=self._listen if takes_datagrams(config) else None,
+            self._listen,
+            served=kinds_of(config),
             timings=timings,
             news=news,
         )
@@ -147,7 +147,7 @@ class Group:
         for member in list(self._full):  # it may have more users now
             self._look(member.tunnel)
         self.ports.set_options(user_options(config))
-        self.ports.take_datagrams(self._listen if takes_datagrams(config) else None)
+        self.ports.serve(kinds_of(config))
         if group != self._group or tunnels != [member.tunnel for member in self._members]:
             self._group = group
             self.serve(tunnels)
@@ -184,7 +184,7 @@ class Group:
 
     async def hand_over(self) -> None:
         """Leave future users to the process that shares the ports."""
-        self.ports.take_datagrams(None)
+        self.ports.close_datagrams()
         await asyncio.sleep(self._timings.handshakes)
         self.ports.finish()
 

@@ -5,6 +5,7 @@ import logging
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
 from typing import Any, Protocol
 
 from backhaul.addresses import port_name
@@ -142,7 +143,7 @@ class Port:
             try:
                 self._acceptor.refuse()
             except OSError:  # not supported by this system: the port must be opened again
-                self._close_streams()
+                self.close_streams()
 
     def admit(self) -> None:
         """Accept users again; a port that cannot is closed, so that it can be opened again."""
@@ -150,11 +151,11 @@ class Port:
             try:
                 self._acceptor.admit()
             except OSError:
-                self._close_streams()
+                self.close_streams()
 
     def close(self) -> None:
         """Accept no more users; connected ones stay, flows end."""
-        self._close_streams()
+        self.close_streams()
         self.close_datagrams()
 
     def finish(self) -> None:
@@ -163,7 +164,8 @@ class Port:
             self._acceptor.finish()
             self._acceptor = None
 
-    def _close_streams(self) -> None:
+    def close_streams(self) -> None:
+        """Accept no more TCP users; connected ones stay."""
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
@@ -191,13 +193,15 @@ class DatagramListener(Protocol):
 
 
 ListenDatagrams = Callable[[Port], DatagramListener]
+Kinds = frozenset[SocketKind]
+"""The kinds of users that ports serve: SOCK_STREAM for TCP, SOCK_DGRAM for UDP."""
 
 
 class Ports:
     """All local ports of a server; ``accepted(port, sock, address)`` receives the users.
 
-    A port is open for TCP, for UDP or for both, depending on ``streams`` and ``listen_datagrams``. A port that cannot
-    be opened, or only for one of both, stays listed and is retried.
+    A port is open for TCP, for UDP or for both, depending on ``served``. A port that cannot be opened, or only for one
+    of both, stays listed and is retried.
     """
 
     def __init__(
@@ -206,14 +210,14 @@ class Ports:
         listeners: Listeners,
         options: SocketOptions,
         accepted: Callable[[Port, socket.socket, Any], None],
+        listen_datagrams: ListenDatagrams,
         *,
-        streams: bool = True,
-        listen_datagrams: ListenDatagrams | None = None,
+        served: Kinds,
         timings: Timings,
         news: News,
     ) -> None:
         self._news = news
-        self._streams = streams
+        self._served = served
         self._listen_datagrams = listen_datagrams
         self._poller = poller
         self._listeners = listeners
@@ -249,15 +253,25 @@ class Ports:
             for port in self.all.values():
                 port.set_options(options)
 
-    def take_datagrams(self, listen: ListenDatagrams | None) -> None:
-        """Open all ports for UDP, or with None close them for it; those that are as they should be stay."""
-        if (listen is None) == (self._listen_datagrams is None):
+    def serve(self, kinds: Kinds) -> None:
+        """Open all ports for users of these kinds, and close them for all others; present TCP users stay."""
+        if kinds == self._served:
             return
-        self._listen_datagrams = listen
+        self._warn_of_users(self._served - kinds)
+        if SOCK_DGRAM not in kinds:
+            self.close_datagrams()
+        self._served = kinds
         for port in self.all.values():
-            port.close_datagrams()
+            if SOCK_STREAM not in kinds:
+                port.close_streams()
             self._open(port)
         self._retry_later()
+
+    def close_datagrams(self) -> None:
+        """Accept no more datagrams; flows end."""
+        self._served -= {SOCK_DGRAM}
+        for port in self.all.values():
+            port.close_datagrams()
 
     def retarget(self, mappings: Iterable[PortMapping]) -> None:
         """Change the targets of these ports for future users."""
@@ -312,6 +326,14 @@ class Ports:
         while self.all:
             self.all.popitem()[1].close()
 
+    def _warn_of_users(self, closed: Kinds) -> None:
+        """Log that ports with users close for their kind."""
+        ports = self.all.values()
+        if SOCK_DGRAM in closed and any(port.udp.flows for port in ports):
+            log.warning("ports: closed for UDP, their flows have ended; `accept_udp = true` keeps both")
+        if SOCK_STREAM in closed and any(port.open for port in ports):
+            log.warning("ports: closed for TCP, which udp does not carry; users in flight stay, waiting ones are reset")
+
     def _open(self, port: Port) -> None:
         """Open a port for TCP and UDP, as far as it is not, and log the first failure and the success after it."""
         before, port.problem = port.problem, "; ".join(self._failures(port))
@@ -326,7 +348,7 @@ class Ports:
 
     def _failures(self, port: Port) -> Iterator[str]:
         try:
-            if self._streams:
+            if SOCK_STREAM in self._served:
                 port.listen(
                     self._poller,
                     self._listeners,
@@ -337,10 +359,10 @@ class Ports:
         except OSError as error:
             yield reason(error)
         try:
-            if self._listen_datagrams and port.mapping.takes_datagrams:
+            if SOCK_DGRAM in self._served and port.mapping.takes_datagrams:
                 port.listen_datagrams(self._listen_datagrams)
         except OSError as error:
-            yield f"UDP: {reason(error)}" if self._streams else reason(error)
+            yield f"UDP: {reason(error)}" if SOCK_STREAM in self._served else reason(error)
 
     def _retry_later(self) -> None:
         if self.down:

@@ -3,12 +3,15 @@
 import functools
 import socket
 from collections.abc import Callable
+from socket import SOCK_DGRAM, SOCK_STREAM
 from typing import Any
 
 from backhaul.config import ServerConfig
 from backhaul.config.schema import ProxyVersion
 from backhaul.net.sockets import SocketOptions
 from backhaul.wire import proxy
+
+from .ports import Kinds
 
 
 def user_options(config: ServerConfig) -> SocketOptions:
@@ -18,9 +21,11 @@ def user_options(config: ServerConfig) -> SocketOptions:
     return SocketOptions(nodelay=True, keepalive=config.keepalive_period)
 
 
-def takes_datagrams(config: ServerConfig) -> bool:
-    """Return whether ports are open for UDP."""
-    return config.facts.datagrams or config.accept_udp
+def kinds_of(config: ServerConfig) -> Kinds:
+    """Return the kinds of users that ports serve."""
+    if config.facts.datagrams:
+        return frozenset({SOCK_DGRAM})
+    return frozenset({SOCK_STREAM, SOCK_DGRAM} if config.accept_udp else {SOCK_STREAM})
 
 
 Preface = Callable[[socket.socket, tuple[Any, ...]], bytes]

@@ -30,7 +30,7 @@ from .news import News
 from .outcomes import Outcomes, Report, name
 from .places import Places, Room
 from .ports import Port, Ports
-from .ports_setup import preface_of, takes_datagrams, user_options
+from .ports_setup import kinds_of, preface_of, user_options
 from .refusals import refused
 from .timings import Timings
 from .udp_ports import FlowDispatcher
@@ -108,8 +108,8 @@ class ServerTunnel:
             listeners,
             user_options(config),
             functools.partial(self.take, room=self.places),
-            streams=not config.facts.datagrams,
-            listen_datagrams=self.flows.listen if takes_datagrams(config) else None,
+            self.flows.listen,
+            served=kinds_of(config),
             timings=timings,
             news=news,
         )
@@ -202,14 +202,18 @@ class ServerTunnel:
             warn_of_paths(config.ports)
         if self._heart.beating and before.heartbeat != config.heartbeat:
             self._heart.start(config.heartbeat, regular=not session.peer.extended)
-        self.ports.take_datagrams(self.flows.listen if takes_datagrams(config) else None)
+        self.ports.serve(kinds_of(config))
+        if config.facts.datagrams:
+            for user in self._waiting:
+                self.reset(user)
 
     def detach(self) -> None:
         """Close control channel and pool, to be replaced; ports, waiting users, users in flight and sessions stay."""
         session = self._transport.session
         session.send(Signal.MOVED if session.keys else Signal.CLOSED)
         self._transport.stop_listening()
-        self._client_gone()
+        self._heart.stop()
+        self.fit.end()
         self._client_restarts()
         self.absence.sessions_stay = True
         self._changed()
@@ -242,7 +246,7 @@ class ServerTunnel:
 
         The client stays connected until then, because its connections for them must arrive here.
         """
-        self.ports.take_datagrams(None)
+        self.ports.close_datagrams()
         await asyncio.sleep(self._timings.handshakes)
         self.ports.finish()
         end = self._loop.time() + self._timings.user_patience
@@ -284,7 +288,8 @@ class ServerTunnel:
 
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Wait for the return of a lost client; users in flight stay, new ones wait a moment."""
-        self._client_gone()
+        self._heart.stop()
+        self.fit.end()
         if goodbye:
             self._client_restarts()
         else:
@@ -356,10 +361,6 @@ class ServerTunnel:
             "full", f"user {name(address)} of port {port.name}: closed, channel_size users wait already"
         )
         self._drop(user)
-
-    def _client_gone(self) -> None:
-        self._heart.stop()
-        self.fit.end()
 
     def _client_restarts(self) -> None:
         self.absence.begin(self._timings.restart)

@@ -232,13 +232,14 @@ def room_of(flow: Flow) -> Room | None:
 class UdpUser:
     """The near end of a flow: the user with an address."""
 
-    __slots__ = ("_address", "_dispatcher", "_expired", "_listener", "counted", "room")
+    __slots__ = ("_address", "_dispatcher", "_expired", "_listener", "_transport", "counted", "room")
 
     def __init__(self, dispatcher: FlowDispatcher, listener: UdpListener, address: Address, room: Room) -> None:
         self._dispatcher = dispatcher
         self._listener = listener
         self.room = room
         self._address = address
+        self._transport = dispatcher.outcomes.transport  # a reload leaves the flow where it is
         self._expired = False
         self.counted = 0  # bytes that quotas have seen
 
@@ -256,7 +257,7 @@ class UdpUser:
             bind_port=mapping.bind_port,
             client=self._dispatcher.outcomes.client,
             target=flow.target,
-            transport=self._dispatcher.outcomes.transport,
+            transport=self._transport,
             stream=progress.stream,
             phase=progress.phase,
             received=progress.received,

@@ -29,13 +29,27 @@ class DoorClient:
 
     _events: ClientEvents
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, resumption: Resumption) -> None:
         self._door = door
+        self._resumption = resumption
 
     def start(self, events: ClientEvents) -> None:
         """Report to ``events`` from now on."""
         self._events = events
         self._door.start(self)
+
+    def _enter(self) -> None:
+        """Take over the sessions with this server that transports before this one have left."""
+        self._resumption.enter(self._door.server.instance, self)
+
+    def take_over(self, link: "ResumableLink") -> None:
+        """End a session without a connection: no connection of this transport can resume it."""
+        if link.parked:
+            link.end("the transport that took its place has no sessions")
+
+    def tell_ended(self, identity: bytes) -> None:
+        """Tell the server that this end has ended a session."""
+        self._door.tell_ended(identity)
 
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel, if there is one."""
@@ -50,7 +64,9 @@ class DoorClient:
         self._door.report(health)
 
     def refused(self, instance: bytes) -> None:
-        """Do nothing, unless overridden."""
+        """End the sessions that the server does not have, if it has started again."""
+        if instance:
+            self._resumption.refused_by(instance, self.server_address)
 
     def check_requested(self, check: Check) -> None:
         """Pass the request to the control plane."""
@@ -112,8 +128,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
     """The client's end of a transport with tunnel connections; subclasses use them to carry users."""
 
     def __init__(self, settings: ClientSettings, door: Door, resumption: Resumption) -> None:
-        super().__init__(door)
-        self._resumption = resumption
+        super().__init__(door, resumption)
         self._leave = settings.leave
         self._loop = asyncio.get_running_loop()
         self._carriers: set[Carrier] = set()  # of the present control channel
@@ -163,24 +178,6 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         address = await self._door.connect()
         self._enter()
         return address
-
-    def _enter(self) -> None:
-        """Take over the sessions with this server that transports before this one have left."""
-        self._resumption.enter(self._door.server.instance, self)
-
-    def refused(self, instance: bytes) -> None:
-        """End the sessions that the server does not have, if it has started again."""
-        if instance:
-            self._resumption.refused_by(instance, self.server_address)
-
-    def take_over(self, link: "ResumableLink") -> None:
-        """End a session without a connection: no connection of this transport can resume it."""
-        if link.parked:
-            link.end("the transport that took its place has no sessions")
-
-    def tell_ended(self, identity: bytes) -> None:
-        """Tell the server that this end has ended a session."""
-        self._door.tell_ended(identity)
 
     def open(self) -> None:
         """Dial one more tunnel connection, in the background."""

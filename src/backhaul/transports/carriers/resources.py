@@ -85,6 +85,7 @@ class UdpClientResources(Protocol):
     poller: Poller
     flows: FlowTable
     patience: Patience
+    resumption: Resumption
 
 
 class TransportResources(

@@ -41,7 +41,7 @@ class UdpClient(DoorClient):
     _door: RawDoor
 
     def __init__(self, settings: ClientSettings, door: RawDoor, relay: "UdpClientResources") -> None:
-        super().__init__(door)
+        super().__init__(door, relay.resumption)
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._server = "", 0  # its address, even after the loss of the control channel
@@ -85,6 +85,7 @@ class UdpClient(DoorClient):
         host = await self._door.connect()
         self._server = host, self._settings.remote_port
         self._connected = True
+        self._enter()
         self.dialect = self._dialect_of_server()
         self._announce_no_more()
         if self.dialect.repeats:
@@ -111,6 +112,7 @@ class UdpClient(DoorClient):
     def disconnect(self) -> None:
         """Close the control channel and the idle tunnels; flows go on."""
         self._door.disconnect()
+        self._resumption.exit(self)
         self._connected = False
         self._opening = 0
         if self._beginning:

@@ -88,7 +88,7 @@ class TunnelSocket:
     """Owns the socket, and knows the tunnel at each address.
 
     It outlives a reload that leaves the address as it is, and with it the flows of users. After ``close`` it serves
-    those that it has until the last one ends.
+    those that it has until the last one ends, also beside another transport.
     """
 
     def __init__(self, settings: ServerSettings, poller: Poller) -> None:
@@ -99,6 +99,16 @@ class TunnelSocket:
         self._socket: DatagramSocket | None = None
         self.address = settings.bind_host, settings.bind_port
         """Host and port, as configured."""
+
+    @property
+    def is_open(self) -> bool:
+        """True until it is closed, and the last flow has ended."""
+        return self._socket is not None
+
+    @property
+    def leaving(self) -> bool:
+        """True after ``close``, until it is opened again."""
+        return self._leaving
 
     def open(self, settings: ServerSettings) -> None:
         """Open the socket, unless it is open, and use these settings, of the same address; raises OSError."""
@@ -111,6 +121,8 @@ class TunnelSocket:
     def close(self) -> None:
         """Close the socket when the last flow has ended."""
         self._leaving = True
+        for tunnel in self._tunnels.values():
+            tunnel.doubt()
         self._close_if_unused()
 
     def end(self) -> None:

@@ -27,7 +27,10 @@ class TunnelOwner(Protocol):
         """Send to the client."""
 
     def replace(self, flow: Flow) -> "Tunnel | None":
-        """Move a flow from a tunnel that leads nowhere to another one, and return that; None if none is idle."""
+        """Move a flow from a tunnel that leads nowhere to another one, and return that; None if none is idle.
+
+        It may be ended instead.
+        """
 
     def forget(self, tunnel: "Tunnel") -> None:
         """Forget a closed tunnel."""
@@ -129,6 +132,10 @@ class Tunnel:
         """Give up the address, because the flow has ended."""
         self.flow = None
         self.owner.forget(self)
+
+    def doubt(self) -> None:
+        """Expect a sign of life from now on, even if the flow has moved once: it will not move to another tunnel."""
+        self._unanswered = self._unanswered and self._loop.time()
 
     def end(self) -> None:
         """Close the tunnel, because the client has left its address."""

@@ -114,7 +114,12 @@ class ClientTunnels:
         self._socket.transmit(batch, address)
 
     def replace(self, flow: Flow) -> Tunnel | None:
-        """Move a flow from a tunnel that leads nowhere to another one, and return that; None if none is idle."""
+        """Move a flow from a tunnel that leads nowhere to another one, and return that; None if none is idle.
+
+        When another transport has taken the place of this one, the flow ends: its user's next datagram begins another.
+        """
+        if self._socket.leaving:
+            flow.close()
         if not self._idle:
             return None
         log.debug("no sign of life from a tunnel to %s: its flow moves to another", flow.target)

@@ -18,6 +18,14 @@ class ReceptionResources(Protocol):
     resumption: Resumption
 
 
+class Remainder(Protocol):
+    """A part of a reception that serves users in flight when another reception has taken its place."""
+
+    @property
+    def in_use(self) -> bool:
+        """True until its last user has left."""
+
+
 class Reception:
     """Owns the gate, which listens once, however many clients there are."""
 
@@ -26,13 +34,16 @@ class Reception:
         self._resumption = relay.resumption
         self._gate = gate
         self._clients: dict[str, GateEvents] = {}
+        self.remainders: tuple[Remainder, ...] = ()
+        """Parts of this reception and of former ones, which may have users."""
 
     def gate_of(self, client: str) -> Gate:
         """Return the gate as the carrier of the client with this name sees it."""
         return ClientGate(self, client)
 
     def succeed(self, before: "Reception") -> None:
-        """Take over the objects that outlive the former reception, of any transport: nothing, unless overridden."""
+        """Take over the parts that outlive the former reception, of any transport."""
+        self.remainders = tuple(part for part in before.remainders if part.in_use)
 
     def listen(self) -> None:
         """Listen; raises OSError."""
