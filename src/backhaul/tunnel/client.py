@@ -22,7 +22,6 @@ from .checkups import Checkups
 from .dial_pace import DialPace
 from .failed_attempts import FailedAttempts
 from .liveness import Liveness
-from .naps import Naps
 from .news import News
 from .openings import Openings
 from .pauses import TURNS, Pauses, Repeats
@@ -32,6 +31,7 @@ from .roll import Row
 from .standing import Standing, View
 from .target_book import TargetBook
 from .timings import Timings
+from .whereabouts import Whereabouts
 
 log = logging.getLogger("backhaul.client")
 
@@ -99,8 +99,8 @@ class ClientTunnel:
         self._pace = DialPace(transport.open, config.dial_rate)
         self._timings = timings
         self._openings = Openings(timings.refill_pauses, self._log)
-        self._liveness, self._naps = Liveness(timings), Naps(timings.nap)
-        self._throttle = LogThrottle(self._log)
+        self._liveness, self._throttle = Liveness(timings), LogThrottle(self._log)
+        self._whereabouts = Whereabouts(timings.nap, mark=config.mark, interface=config.bind_interface)
         self.fit = CarrierCheck(self._log)  # fed by the transport
         self._pauses = Pauses()
         self._failures, self._turns = FailedAttempts(timings.changeover), Repeats()
@@ -328,7 +328,7 @@ class ClientTunnel:
     async def _keep(self, lost: asyncio.Future[str]) -> str:
         """Fill and watch the pool until the control channel is lost; return the reason."""
         self._liveness.begin(self._loop.time())
-        self._naps.begin()
+        self._whereabouts.begin(self.peer)
         while not lost.done():
             self._tick()
             await asyncio.wait([lost], timeout=self._timings.look)
@@ -341,7 +341,7 @@ class ClientTunnel:
         if self._openings.due(self._loop.time()):
             for _ in range(missing):
                 self._open()
-        if self._naps.woke():  # the clock of this loop may not have counted the silence
+        if self._whereabouts.changed():  # the clock of this loop may not have counted the silence
             self.doubt()
         self._check_silence()
 
