@@ -1,5 +1,6 @@
 """Both ends with each value of ``security``: which ends connect, and what an attacker on the line can do."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,18 @@ async def test_the_server_learns_why_a_target_is_not_dialled(transport: str, cap
         line = "target {}: not dialled by the client: {}"
         await until(lambda: line.format(closed, "cannot be reached: connection refused") in caplog.text)
         await until(lambda: line.format(22, "not in allow_targets of the client") in caplog.text)
+
+
+@pytest.mark.parametrize("transport", ENVELOPES)
+async def test_a_memory_that_cannot_be_written_is_no_promise(
+    transport: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "file"
+    folder.touch()
+    async with Net(transport) as net:
+        await net.server(port := free_port())
+        client = await net.client(port, known=KnownServers(folder))
+        await until(lambda: client.tunnel.connected)
+    assert "is remembered until this program ends" in caplog.text
+    assert PROTECTED not in caplog.text

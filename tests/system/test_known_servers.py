@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_used_is_named(
     spoil(known.file)
     for _ in range(2):
         assert known.protected("old.example:1")
-        known.remember(SERVER)
+        assert not known.remember(SERVER)
         assert known.protected(SERVER)
     read, written = errors(caplog)
     assert read.startswith(f"{known.file}: cannot be read: {reason}; correct that, or remove it")

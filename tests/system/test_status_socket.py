@@ -117,7 +117,7 @@ async def test_the_socket_of_a_running_program_stays(
         async with serving(path, documents(dict)):
             pass
         assert there(path)
-    assert f"status socket {path}: not available: address already in use" in caplog.messages
+    assert f"status socket {path}: not available: address already in use; `backhaul status`" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_the_program_runs_without_a_socket(
     spoil(path)
     async with serving(path, documents(dict)):
         pass
-    assert [record.levelname for record in caplog.records if "status socket" in record.message] == ["DEBUG"]
+    assert [record.levelname for record in caplog.records if "status socket" in record.message] == ["WARNING"]
 
 
 async def test_a_path_too_long_for_a_socket_is_no_failure(tmp_path: Path) -> None:
@@ -143,9 +143,12 @@ async def test_a_path_too_long_for_a_socket_is_no_failure(tmp_path: Path) -> Non
         pass
 
 
-async def test_none_makes_no_socket() -> None:
+async def test_a_program_without_a_directory_makes_no_socket(caplog: pytest.LogCaptureFixture) -> None:
+    """Its administrator learns why `backhaul status` does not find it."""
+    caplog.set_level(logging.INFO)
     async with serving(None, documents(dict)):
         pass
+    assert "no status socket: RUNTIME_DIRECTORY and XDG_RUNTIME_DIR are not set" in caplog.text
 
 
 def test_a_program_that_hangs_is_reported(path: Path) -> None:

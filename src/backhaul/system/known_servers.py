@@ -46,10 +46,10 @@ class KnownServers:
             self._complain(f"cannot be read: {error.strerror}; correct that, or remove it to forget all servers")
         return self._unreadable or self._holds(address)
 
-    def remember(self, address: str) -> None:
-        """Add the server at ``address``; this waits for the disk if it is new."""
+    def remember(self, address: str) -> bool:
+        """Add the server at ``address``, and return whether the file holds it; this waits for the disk if it is new."""
         if self.protected(address) and self._holds(address) and not self._unsaved:
-            return
+            return True
         self._unsaved.add(address.lower())
         try:
             self._save()
@@ -58,6 +58,7 @@ class KnownServers:
                 f"cannot be written: {error.strerror}; {address} is remembered until this program ends; correct that, "
                 "or set STATE_DIRECTORY to another directory"
             )
+        return not self._unsaved
 
     def _refresh(self) -> None:
         """Read the file if it has changed."""

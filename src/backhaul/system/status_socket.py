@@ -28,6 +28,7 @@ _PATTERNS: Final = ("backhaul/*.sock", "backhaul/*/*.sock", "user/*/backhaul/*.s
 _YOUTH: Final = 60.0  # seconds; bind(2) and listen(2) are microseconds apart, unless a debugger stops the program
 _STOPPING_PATIENCE: Final = 1.0  # seconds; a program that stops regularly answers at once
 _STEM_MAX: Final = 40  # characters: the whole path has to fit into the 108 bytes of sockaddr_un
+_UNREACHABLE: Final = "`backhaul status`, `reload` and others do not reach this program"
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -158,12 +159,14 @@ def _follows(path: Path) -> bool:
 async def serving(
     path: Path | None, door: Door, turn: socket.socket | None = None
 ) -> AsyncIterator[Callable[[], bool]]:
-    """Let ``door`` serve root and the program's own user on ``path`` inside the block; with None do nothing.
+    """Let ``door`` serve root and the program's own user on ``path`` inside the block; with None only log that.
 
-    If the socket cannot be made the program runs without it, and a debug line gives the reason. A socket ``turn`` from
+    If the socket cannot be made the program runs without it, and a warning gives the reason. A socket ``turn`` from
     ``take_turn`` replaces that of a running program. Yields a function that returns whether another process has
     replaced this one.
     """
+    if not path:
+        _logger.info("no status socket: RUNTIME_DIRECTORY and XDG_RUNTIME_DIR are not set; %s", _UNREACHABLE)
     sock = _listen(path, turn) if path else None
     if not path or not sock:
         yield lambda: False
@@ -205,7 +208,12 @@ def _listen(path: Path, turn: socket.socket | None) -> socket.socket | None:
     except OSError as error:
         if turn:
             turn.close()
-        _logger.debug("status socket %s: not available: %s", path, reason(error))
+        _logger.warning(
+            "status socket %s: not available: %s; %s: set RuntimeDirectory=backhaul in the unit, or RUNTIME_DIRECTORY",
+            path,
+            reason(error),
+            _UNREACHABLE,
+        )
         return None
     return turn
 

@@ -123,8 +123,8 @@ class KnownServers(Protocol):
     def protected(self, address: str) -> bool:
         """Return whether this server was protected before."""
 
-    def remember(self, address: str) -> None:
-        """Note that this server is protected."""
+    def remember(self, address: str) -> bool:
+        """Note that this server is protected; return whether ``file`` holds it now."""
 
 
 class ForgetfulMemory:
@@ -139,9 +139,10 @@ class ForgetfulMemory:
         """Return whether this server was protected before."""
         return address in self._addresses
 
-    def remember(self, address: str) -> None:
-        """Note that this server is protected."""
+    def remember(self, address: str) -> bool:
+        """Note that this server is protected; return True."""
         self._addresses.add(address)
+        return True
 
 
 class OwnTokens:

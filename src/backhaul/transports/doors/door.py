@@ -227,8 +227,7 @@ class SealingDoor(ABC):
 
     def _note_protection(self, address: str) -> None:
         known = self._settings.known
-        if not known.protected(address):
-            known.remember(address)
+        if not known.protected(address) and known.remember(address):
             log.info(
                 "%s is protected, and will get no bare token any more; %s remembers it, and forgets it when its line "
                 "is removed",
