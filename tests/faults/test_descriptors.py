@@ -54,6 +54,7 @@ async def test_users(net: Net, tmp_path: Path) -> None:
     finally:
         await server.kill()
     assert server.text.count("user not accepted: Too many open files") == 1
+    assert "raise the limit of open files (LimitNOFILE)" in server.text
     assert "Traceback" not in server.text
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -118,6 +119,7 @@ async def test_the_socket_of_a_running_program_stays(
             pass
         assert there(path)
     assert f"status socket {path}: not available: address already in use; `backhaul status`" in caplog.text
+    assert "another process runs the same file" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,24 @@ async def test_the_program_runs_without_a_socket(
     async with serving(path, documents(dict)):
         pass
     assert [record.levelname for record in caplog.records if "status socket" in record.message] == ["WARNING"]
+
+
+class _Shut:
+    """An HTTP server that can't listen."""
+
+    async def serve(self, sock: socket.socket) -> None:
+        sock.close()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def stop(self) -> None:
+        """Do nothing."""
+
+
+async def test_the_program_runs_without_descriptors_for_a_socket(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(path, _Shut()):
+        pass
+    assert not there(path)
+    assert "too many open files; `backhaul status`, `reload` and others do not reach this program: raise" in caplog.text
 
 
 async def test_a_path_too_long_for_a_socket_is_no_failure(tmp_path: Path) -> None:

@@ -99,8 +99,9 @@ class TestVerification:
             (NAME, 0, 'tls_ca = "{cert}"', "IP address mismatch"),
             (HOST, 0, f'tls_ca = "{{cert}}"\ntls_server_name = "{NAME}"', "Hostname mismatch"),
             (HOST, 3, 'tls_ca = "{cert}"', "certificate has expired"),
+            (HOST, -3, 'tls_ca = "{cert}"', "certificate is not yet valid; is this machine's clock right?"),
         ],
-        ids=["unknown authority", "another address", "another name", "expired"],
+        ids=["unknown authority", "another address", "another name", "expired", "not yet valid"],
     )
     async def test_a_certificate_that_is_refused(
         self,

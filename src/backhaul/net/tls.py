@@ -37,6 +37,7 @@ _RENEW_EVERY: Final = 300.0  # seconds that a session is used; OpenSSL accepts i
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
 _RECORD: Final = 1 << 14  # bytes of payload in a TLS record, at most (RFC 8446, 5.1)
 _CERTIFICATE: Final = re.compile("-----BEGIN (?:X509 )?CERTIFICATE-----\n(.*?)-----END", re.DOTALL)
+_NOT_YET_VALID: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL; a machine without a clock begins in 1970
 _CORK: Final = getattr(socket, "TCP_CORK", None)  # Linux
 
 
@@ -338,7 +339,8 @@ def shake_hands(poller: Poller, sock: ssl.SSLSocket, done: Shaken) -> None:
 def explain(error: OSError) -> str:
     """Return the text of a TLS error for an administrator."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is refused: {error.verify_message}"
+        hint = "; is this machine's clock right?" if error.verify_code == _NOT_YET_VALID else ""
+        return f"the server's certificate is refused: {error.verify_message}{hint}"
     if isinstance(error, ssl.SSLError):
         return f"TLS handshake failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
     return f"TLS handshake failed: {reason(error)}"

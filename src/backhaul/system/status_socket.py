@@ -172,7 +172,10 @@ async def serving(
         yield lambda: False
         return
     own = _inode(path)
-    await door.serve(sock)
+    try:
+        await door.serve(sock)
+    except OSError as error:
+        _complain(path, error)
     try:
         yield _Successor(path, own)
     finally:
@@ -198,6 +201,15 @@ def _manager_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
+def _complain(path: Path, error: OSError) -> None:
+    remedies = {
+        errno.EADDRINUSE: "another process runs the same file",
+        errno.EMFILE: "raise the limit of open files (LimitNOFILE)",
+    }
+    remedy = remedies.get(error.errno or 0, "set RuntimeDirectory=backhaul in the unit, or RUNTIME_DIRECTORY")
+    _logger.warning("status socket %s: not available: %s; %s: %s", path, reason(error), _UNREACHABLE, remedy)
+
+
 def _listen(path: Path, turn: socket.socket | None) -> socket.socket | None:
     """Return a socket bound to ``path``, or None."""
     try:
@@ -208,12 +220,7 @@ def _listen(path: Path, turn: socket.socket | None) -> socket.socket | None:
     except OSError as error:
         if turn:
             turn.close()
-        _logger.warning(
-            "status socket %s: not available: %s; %s: set RuntimeDirectory=backhaul in the unit, or RUNTIME_DIRECTORY",
-            path,
-            reason(error),
-            _UNREACHABLE,
-        )
+        _complain(path, error)
         return None
     return turn
 

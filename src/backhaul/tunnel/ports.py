@@ -1,5 +1,6 @@
 """The local ports for users."""
 
+import errno
 import functools
 import logging
 import socket
@@ -370,6 +371,8 @@ class Ports:
 
     def _refused(self, port: Port, error: OSError) -> None:
         port.turned_away("descriptors")
+        remedy = "; raise the limit of open files (LimitNOFILE)" if error.errno == errno.EMFILE else ""
         self._throttle.warn(
-            error.errno, f"port {port.name}: user not accepted: {error.strerror}; this user is closed, others continue"
+            error.errno,
+            f"port {port.name}: user not accepted: {error.strerror}; this user is closed, others continue{remedy}",
         )
