@@ -265,6 +265,42 @@ async def test_a_silent_connection_is_replaced(any_net: Net) -> None:
     assert torn.resumed.resumes == 1
 
 
+@every_mux
+async def test_a_connection_that_the_server_does_not_read_is_kept(any_net: Net) -> None:
+    any_net.patience = {"unacknowledged": 0.3, "look": 0.05, "sign": 0.1}
+    torn, user, target = await Torn.with_user(any_net)
+    sending = asyncio.create_task(target.send(5 * BULK))
+    (server,), (client,) = sessions(torn.server), sessions(torn.client)
+    await until(lambda: server.session.paused and client.unacknowledged)
+    signs = client.signs
+    await until(lambda: torn.resumed.resumes or client.signs > signs + 10)
+    assert not torn.resumed.resumes
+    assert await user.receive(5 * len(BULK)) == 5 * BULK
+    await sending
+    assert not torn.resumed.resumes
+
+
+@one_mux
+async def test_a_connection_that_the_client_does_not_read_is_not_judged(any_net: Net) -> None:
+    any_net.patience = {"unacknowledged": 0.3, "look": 0.05, "sign": 0.1}
+    listener = any_net.listen()
+    torn = await Torn.start(any_net, target=listener.port)
+    user = await any_net.dial(torn.port)
+    target = await listener.accept()
+    (full,) = (link for link in sessions(torn.client) if len(link))
+    sending = [asyncio.create_task(peer.send(5 * BULK)) for peer in (user, target)]
+    await until(lambda: full.session.paused and full.unacknowledged)
+    other = await any_net.dial(torn.port)
+    await listener.accept()
+    for path in torn.middlebox.paths[1:]:
+        path.swallow()
+    await other.send(b"into the void")
+    await until(lambda: torn.resumed.resumes)
+    assert full.epoch == 0
+    for task in sending:
+        task.cancel()
+
+
 @one_mux
 async def test_a_silent_connection_is_replaced_although_the_client_has_nothing_to_send(any_net: Net) -> None:
     any_net.patience = {"unacknowledged": 0.3, "look": 0.05}

@@ -69,6 +69,8 @@ class ResumableLink(RecordLink):
         """The proof of its first connection, by which both ends know it."""
         self.private = line.private
         """True if eavesdroppers could not read its bytes, which must then not cross another line in clear."""
+        self.signs = 0
+        """The number of acknowledgements that have arrived, each of which proves the way to the other end."""
         self.epoch = 0
         """The number of the last attempt to resume it."""
         self.parked = False
@@ -78,6 +80,7 @@ class ResumableLink(RecordLink):
         self._ledger = Ledger()
         self._due = False
         self._acknowledgement: TimerHandle | None = None
+        self._sign: TimerHandle | None = None
         self._expiry: TimerHandle | None = None
         self._parked_at = 0.0
         self._key = (peer.name, identity)
@@ -269,7 +272,8 @@ class ResumableLink(RecordLink):
             self._expiry.cancel()
 
     def on_ack(self, count: int) -> None:
-        """Drop bytes that the other end has received; streams continue after this read."""
+        """Drop bytes that the other end has received, if any; streams continue after this read."""
+        self.signs += 1
         self.sender.acknowledged(count)
         self.milestone = 0
 
@@ -344,6 +348,15 @@ class ResumableLink(RecordLink):
     def _turn_reading(self) -> None:
         if not self.parked:
             super()._turn_reading()
+            if self._paused and not self._sign:
+                self._sign = self._relay.loop.call_later(self._relay.patience.sign, self._give_sign)
+
+    def _give_sign(self) -> None:
+        """Acknowledge again while nothing is read, so that the other end does not take the connection for dead."""
+        self._sign = None
+        if self._paused and not self.parked:
+            self._acknowledge()
+            self._sign = self._relay.loop.call_later(self._relay.patience.sign, self._give_sign)
 
     def _tick(self) -> None:
         self._relay.resumption.frames.trim()
@@ -351,8 +364,9 @@ class ResumableLink(RecordLink):
 
     def _detach(self) -> None:
         self._unpark()
-        if self._acknowledgement:
-            self._acknowledgement.cancel()
+        for timer in (self._acknowledgement, self._sign):
+            if timer:
+                timer.cancel()
         self._relay.resumption.links.pop(self._key, None)
         super()._detach()
         self._relay.resumption.frames.trim()

@@ -60,6 +60,8 @@ class Patience:
     unacknowledged: float = 2.0
     """Time for which the other end may acknowledge nothing until another connection is tried beside the present one;
     four round trips if those are longer."""
+    sign: float = 0.5
+    """Interval of acknowledgements while an end reads nothing of a session, because a user or target does not."""
     resume: float = 10.0
     """Time for a connection that resumes a session, from its admission to the answer of the server."""
     again: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)

@@ -176,7 +176,7 @@ class Attempt:
         self.link = link
         self._resumer = resumer
         self._cause = cause
-        self._acknowledged = link.acknowledged
+        self._signs = link.signs
         self._poller = resumer.relay.poller
         self._connection: SealedConnection | None = None
 
@@ -185,7 +185,7 @@ class Attempt:
         """True unless the session must not resume, or its silent connection works again."""
         if self.link.closed or not self.link.kept:
             return False
-        return self.link.parked or self._cause is not Cause.SILENT or self.link.acknowledged == self._acknowledged
+        return self.link.parked or self._cause is not Cause.SILENT or self.link.signs == self._signs
 
     def dialled(self, result: Connection | Exception) -> None:
         """Name the session on a new connection."""

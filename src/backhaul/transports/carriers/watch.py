@@ -83,12 +83,12 @@ class _Look:
     """The last look at the present connection of a session."""
 
     __slots__ = (
-        "_acknowledged",
         "_begun",
         "_bytes",
         "_heard_at",
         "_received",
         "_share",
+        "_signs",
         "_since",
         "asked",
         "conn",
@@ -104,18 +104,22 @@ class _Look:
         """True if another connection is wanted because this one is silent; its patience is twice as long."""
         self.asked = False
         """True if a silent server was asked for an acknowledgement."""
-        self._acknowledged = link.acknowledged
+        self._signs = link.signs
         self._received = link.received
         self._since = self._heard_at = self._begun = now
         self._bytes = link.sent + link.received
         self._share = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
 
     def unacknowledged_for(self, link: ResumableLink, now: float) -> float:
-        """Return the seconds for which the server has acknowledged nothing although there is something."""
-        if link.acknowledged != self._acknowledged:
+        """Return the seconds for which the server has acknowledged nothing although there is something.
+
+        A server that reads nothing for a while acknowledges the same bytes again. While this end reads nothing, it
+        can't tell.
+        """
+        if link.signs != self._signs:
             self.patience, self.impatient = 1, False
-        if link.acknowledged != self._acknowledged or not link.unacknowledged:
-            self._acknowledged, self._since = link.acknowledged, now
+        if link.signs != self._signs or not link.unacknowledged or link.session.paused:
+            self._signs, self._since = link.signs, now
         return now - self._since
 
     def silent_for(self, link: ResumableLink, now: float) -> float:
