@@ -27,8 +27,11 @@ class TransportError(BackhaulError):
     """Seconds for which it asks to wait before the next attempt."""
 
 
-MEMORY_ADVICE: Final = "an end takes 30 MB, and 80 MB of addresses; raise its limit (MemoryMax=, LimitAS=, ulimit -v)"
-"""The remedy for a lack of memory."""
+MEMORY_ADVICE: Final = (
+    "an end takes 30 MB, 80 MB of addresses and a few threads; raise its limits (MemoryMax=, LimitAS=, ulimit -v; "
+    "TasksMax=, LimitNPROC=, ulimit -u)"
+)
+"""The remedy for a lack of memory, or of threads: Python has one error for both."""
 
 
 def out_of_memory(error: Exception) -> bool:

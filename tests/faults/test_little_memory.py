@@ -23,5 +23,5 @@ async def test_a_start_without_memory_has_one_line(end: str, tmp_path: Path) -> 
     )
     program = await Program.start("-c", file, wrapper=LIMITED)
     assert await program.ended() == 1
-    assert program.lines[-1].startswith("backhaul: out of memory: an end takes ")
+    assert program.lines[-1].startswith("backhaul: out of memory or threads: an end takes ")
     assert "Traceback" not in program.text

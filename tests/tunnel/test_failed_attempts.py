@@ -41,7 +41,7 @@ def test_a_lack_of_memory_has_a_line_without_a_trace(
     attempts: FailedAttempts, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempts.crashed(MemoryError())
-    assert caplog.messages[0].startswith("out of memory; reconnecting")
+    assert caplog.messages[0].startswith("out of memory or threads; reconnecting")
     attempts.crashed(ZeroDivisionError())
     assert [record.exc_info is None for record in caplog.records] == [True, False]
 

@@ -31,7 +31,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         if not out_of_memory(error):
             raise
-        print(f"backhaul: out of memory: {MEMORY_ADVICE}", file=sys.stderr)
+        print(f"backhaul: out of memory or threads: {MEMORY_ADVICE}", file=sys.stderr)
         code = EXIT_FAILED
     raise SystemExit(code)
 

@@ -37,7 +37,7 @@ class FailedAttempts:
     def crashed(self, error: Exception) -> None:
         """Log an exception that nobody expected; a lack of memory is none."""
         if out_of_memory(error):
-            self._log(logging.ERROR, f"out of memory; reconnecting, users in flight stay: {MEMORY_ADVICE}")
+            self._log(logging.ERROR, f"out of memory or threads; reconnecting, users in flight stay: {MEMORY_ADVICE}")
         else:
             log.error("internal error; reconnecting, users in flight stay", exc_info=error)
 
