@@ -37,7 +37,7 @@ class ReplayWindow:
         """Mark a fresh number as used."""
         ahead = number - self._highest
         if ahead > 0:
-            self._seen = (self._seen << min(ahead, self._size) | 1) & self._mask
+            self._seen = (self._seen << ahead | 1) & self._mask if ahead < self._size else 1
             self._highest = number
         else:
             self._seen |= 1 << -ahead
