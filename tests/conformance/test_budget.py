@@ -20,8 +20,9 @@ OTHERS, SHARE = 15, bytes(4 * BUDGET)  # each of the others moves more than a wi
 
 
 def lines(version: int) -> str:
-    """Return the configuration lines of both ends."""
-    return f"mux_version = {version}\nmux_streambuffer = {WINDOW}\nmux_recievebuffer = {BUDGET}\n"
+    """Return the configuration lines of both ends. Only sessions without keys are of version 1."""
+    legacy = 'security = "legacy"\n' if version == 1 else ""
+    return f"{legacy}mux_version = {version}\nmux_streambuffer = {WINDOW}\nmux_recievebuffer = {BUDGET}\n"
 
 
 async def start(net: Net, version: int, server: str = "") -> tuple[Tunnel, Peer, Peer]:

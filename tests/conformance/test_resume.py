@@ -6,7 +6,7 @@ import math
 import pytest
 from msgspec.structs import replace
 from tests.support.mux import links_of
-from tests.support.net import echo, until, until_reset
+from tests.support.net import Peer, echo, until, until_reset
 from tests.support.torn import BULK, Torn, exchange, progress, sessions
 from tests.support.tunnel import Net, change
 
@@ -14,6 +14,7 @@ from backhaul import assembly, server
 from backhaul.wire.smux import Settings
 
 MUX = ["tcpmux", "wsmux", "wssmux"]
+NARROW = "mux_streambuffer = 262144\nmux_recievebuffer = 262144"  # three users who do not read stop a session
 IMPATIENT = Settings(keepalive_interval=0.05, keepalive_timeout=0.3)
 FORMS = {"clear": "", "sealed": "encryption = true"}
 
@@ -265,38 +266,44 @@ async def test_a_silent_connection_is_replaced(any_net: Net) -> None:
     assert torn.resumed.resumes == 1
 
 
+async def three_users(net: Net) -> tuple[Torn, list[tuple[Peer, Peer]]]:
+    """Start both ends with a session; return them, and users and their targets, who can stop it."""
+    listener = net.listen()
+    torn = await Torn.start(net, NARROW, NARROW, pool=1, target=listener.port)
+    return torn, [(await net.dial(torn.port), await listener.accept()) for _ in range(3)]
+
+
 @every_mux
 async def test_a_connection_that_the_server_does_not_read_is_kept(any_net: Net) -> None:
     any_net.patience = {"unacknowledged": 0.3, "look": 0.05, "sign": 0.1}
-    torn, user, target = await Torn.with_user(any_net)
-    sending = asyncio.create_task(target.send(5 * BULK))
+    torn, pairs = await three_users(any_net)
+    sending = [asyncio.create_task(target.send(5 * BULK)) for _, target in pairs]
     (server,), (client,) = sessions(torn.server), sessions(torn.client)
     await until(lambda: server.session.paused and client.unacknowledged)
     signs = client.signs
     await until(lambda: torn.resumed.resumes or client.signs > signs + 10)
     assert not torn.resumed.resumes
-    assert await user.receive(5 * len(BULK)) == 5 * BULK
-    await sending
+    for answer in await asyncio.gather(*(user.receive(5 * len(BULK)) for user, _ in pairs)):
+        assert answer == 5 * BULK
+    await asyncio.gather(*sending)
     assert not torn.resumed.resumes
 
 
 @one_mux
 async def test_a_connection_that_the_client_does_not_read_is_not_judged(any_net: Net) -> None:
     any_net.patience = {"unacknowledged": 0.3, "look": 0.05, "sign": 0.1}
-    listener = any_net.listen()
-    torn = await Torn.start(any_net, target=listener.port)
-    user = await any_net.dial(torn.port)
-    target = await listener.accept()
-    (full,) = (link for link in sessions(torn.client) if len(link))
-    sending = [asyncio.create_task(peer.send(5 * BULK)) for peer in (user, target)]
-    await until(lambda: full.session.paused and full.unacknowledged)
-    other = await any_net.dial(torn.port)
-    await listener.accept()
-    for path in torn.middlebox.paths[1:]:
+    torn, pairs = await three_users(any_net)
+    (client,) = sessions(torn.client)
+    sending = [asyncio.create_task(user.send(5 * BULK)) for user, _ in pairs]
+    await until(lambda: client.session.paused)
+    await pairs[0][1].send(b"an acknowledgement of this is not read")
+    await until(lambda: client.unacknowledged)
+    silent, user, _ = await Torn.with_user(any_net)
+    for path in silent.middlebox.paths[1:]:
         path.swallow()
-    await other.send(b"into the void")
-    await until(lambda: torn.resumed.resumes)
-    assert full.epoch == 0
+    await user.send(b"into the void")
+    await until(lambda: silent.resumed.resumes)
+    assert not torn.resumed.resumes
     for task in sending:
         task.cancel()
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -105,7 +106,7 @@ async def test_an_altered_record_ends_the_session_and_none_of_it_reaches_a_user(
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_record_read_with_the_end_of_the_handshake_is_opened(net: Net, form: str) -> None:
     sealer = seals(Side.SERVER, payload=True).sealer
-    opening = pack_frame(1, SYN, 3) + pack_frame(1, PSH, 3, encode_string(b"early:1"))
+    opening = pack_frame(2, SYN, 3) + pack_frame(2, PSH, 3, encode_string(b"early:1"))
     sealed = sealer.seal(bytes([kinds.DATA]) + opening)
     record = encode(BINARY, sealed, masked=False) if FORMS[form] else len(sealed).to_bytes(3) + sealed
     async with sealed_tunnel(net, messages=FORMS[form], received=record) as tunnel:
@@ -120,8 +121,13 @@ async def test_keys_change_in_the_middle_of_a_transfer(net: Net) -> None:
 async def test_bytes_keep_their_order_while_the_connection_is_blocked(records: SealedTunnel) -> None:
     user, target = await records.user(), await records.target()
     link = records.links[0]
+    link.conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    crowd = [await records.user(f"crowd:{number}") for number in range(8)]  # the windows of fewer may fit into the line
+    for number in range(8):
+        await records.target(f"crowd:{number}")
     records.down.open.clear()
     sending = asyncio.ensure_future(user.send(BULK * 5))
+    crowding = [asyncio.ensure_future(one.send(BULK)) for one in crowd]
     await until(lambda: link.state().unsent)
     late = await records.user("late:1", b"first bytes")
     await target.send(b"the other direction")
@@ -132,6 +138,8 @@ async def test_bytes_keep_their_order_while_the_connection_is_blocked(records: S
     await late.send(b", and later ones")
     assert await other.receive(27) == b"first bytes, and later ones"
     await sending
+    for task in crowding:
+        task.cancel()
 
 
 @pytest.mark.parametrize("size", [FRAMES_AT, FRAMES_AT - 8, FRAMES_AT - 16, MAX_BODY, MAX_BODY + 8, 2 * MAX_BODY + 8])

@@ -122,7 +122,16 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     mux_session: Annotated[
         int, key("Accepted for old files; `connection_pool` sets the number of sessions.", ge=1, on=MUX)
     ] = 1
-    mux_version: Annotated[int, key("Version of smux; the same on both ends.", ge=1, le=2, on=MUX, rebuild=True)] = 1
+    mux_version: Annotated[
+        int,
+        key(
+            "Version of smux, the same on both ends; protected sessions have the windows of version 2 in any case.",
+            ge=1,
+            le=2,
+            on=MUX,
+            rebuild=True,
+        ),
+    ] = 1
     mux_framesize: Annotated[
         int,
         key(
@@ -138,7 +147,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     mux_recievebuffer: Annotated[
         int,
         key(
-            "Receive buffer of a session; with `mux_version = 2` streams may grow by as much again.",
+            "Receive buffer of a session; windows of streams may grow by as much again.",
             ge=1,
             unit="bytes",
             on=MUX,
@@ -148,7 +157,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     mux_streambuffer: Annotated[
         int,
         key(
-            "Initial receive buffer of a stream; at most `mux_recievebuffer`.",
+            "Initial receive buffer of a stream; at most `mux_recievebuffer`. In protected sessions the default is "
+            "256 KiB.",
             ge=1,
             unit="bytes",
             on=MUX,

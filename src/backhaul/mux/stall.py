@@ -111,9 +111,9 @@ class StallDetector:
         self._changed()
 
     def _warn(self) -> None:
-        """Log that one stream holds up all others, which version 1 can't avoid."""
+        """Log that some streams hold up all others: in version 1 a single one can, in version 2 several."""
         log.warning(
-            "session with %d streams: stalled, because one of them is not read and mux_recievebuffer is full; "
-            "set mux_version = 2 on both ends, and only that one stalls",
+            "session with %d streams: stalled, because some are not read and mux_recievebuffer is full; "
+            "raise it, or set mux_version = 2 on both ends if one is v0.7.2",
             len(self._streams),
         )

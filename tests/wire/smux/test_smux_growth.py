@@ -5,7 +5,7 @@ from collections import deque
 import pytest
 from tests.wire.smux.ends import End, Pipe, updates
 
-from backhaul.wire.smux import Role, Settings
+from backhaul.wire.smux import KNOWN_WINDOW, Role, Settings
 from backhaul.wire.smux.window import INITIAL_WINDOW, Growth, ReceiveWindow
 
 BASE, POOL = 65536, 4194304  # bytes: the defaults of the program
@@ -80,6 +80,18 @@ def test_the_window_grows_until_it_no_longer_throttles(rate: float, delay: float
     before = line.arrived
     line.run(1)
     assert line.arrived - before > 0.8 * rate
+
+
+def test_a_known_window_is_announced_at_its_half_and_grows_like_others() -> None:
+    line = Line(1e6, 0.1, far=settings(base=KNOWN_WINDOW))
+    line.run(0.2)
+    assert not line.windows
+    assert 0 < line.arrived < KNOWN_WINDOW // 2
+    line.run(0.2)
+    assert set(line.windows) == {KNOWN_WINDOW}
+    fast = Line(1e7, 0.1, far=settings(base=KNOWN_WINDOW))
+    fast.run(10.0)
+    assert max(fast.windows) > 1e6
 
 
 def test_a_window_as_large_as_the_initial_one_does_not_shrink() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.wire.smux.ends import End, Pipe, pattern
 
-from backhaul.wire.smux import Role, Settings, State
+from backhaul.wire.smux import KNOWN_WINDOW, Role, Settings, State
 
 MAX_STREAMS = 6
 MAX_WRITE = 5000
@@ -21,7 +21,7 @@ class TwoEnds(RuleBasedStateMachine):
         version=st.sampled_from([1, 2]),
         max_frame=st.sampled_from([1, 7, 1000, 65535]),
         receive_buffer=st.sampled_from([1, 100, 4194304]),
-        stream_buffer=st.sampled_from([1, 100, 65536, 600000]),
+        stream_buffer=st.sampled_from([1, 100, 65536, KNOWN_WINDOW, 600000]),
         window_growth=st.sampled_from([0, 1000, 400000]),
     )
     def start(self, **chosen: int) -> None:

@@ -25,9 +25,9 @@ def test_signed32(value: int) -> None:
 
 def test_before_the_first_update_the_window_is_262144() -> None:
     window = SendWindow()
-    assert window.space() == INITIAL_WINDOW == 262144
+    assert window.space == INITIAL_WINDOW == 262144
     window.sent(262144)
-    assert window.space() == 0
+    assert window.space == 0
 
 
 @given(WRAPPING_BASE, st.lists(st.tuples(st.integers(0, 70000), st.floats(0, 1), st.integers(1, 2**31 - 1))))
@@ -41,7 +41,7 @@ def test_space_is_window_less_what_is_in_flight(base: int, steps: list[tuple[int
         sent += count
         consumed += int((sent - consumed) * share)
         window.update(consumed % 2**32, size)
-        assert window.space() == max(0, size - (sent - consumed))
+        assert window.space == max(0, size - (sent - consumed))
 
 
 @given(COUNTER, COUNTER, COUNTER)
@@ -50,24 +50,24 @@ def test_space_is_never_negative_whatever_the_peer_claims(sent: int, consumed: i
     window = SendWindow()
     window.sent(sent)
     window.update(consumed, size)
-    assert 0 <= window.space() < 2**31
+    assert 0 <= window.space < 2**31
 
 
 def test_more_consumed_than_sent_stops_the_sender_until_a_right_update() -> None:
     window = SendWindow()
     window.sent(5)
     window.update(6, 65536)
-    assert window.space() == 0
+    assert window.space == 0
     window.update(5, 65536)
-    assert window.space() == 65536
+    assert window.space == 65536
 
 
 def test_a_window_of_two_gigabytes_is_negative() -> None:
     window = SendWindow()
     window.update(0, 2**31)
-    assert window.space() == 0
+    assert window.space == 0
     window.update(0, 2**31 - 1)
-    assert window.space() == 2**31 - 1
+    assert window.space == 2**31 - 1
 
 
 def test_a_stale_update_is_used() -> None:
@@ -75,7 +75,7 @@ def test_a_stale_update_is_used() -> None:
     window.sent(1000)
     window.update(1000, 1000)
     window.update(0, 1000)
-    assert window.space() == 0
+    assert window.space == 0
 
 
 @given(st.integers(1, 200000), st.lists(st.integers(1, 70000)))
@@ -125,9 +125,9 @@ def test_a_stretch_ends_at_the_next_half_of_a_window(sent: int, size: int, in_fl
     window = SendWindow()
     window.sent(sent)
     window.update(sent - in_flight, size)
-    assert 0 <= window.stretch() <= window.space()
-    assert bool(window.stretch()) is bool(window.space())
-    if window.stretch() < window.space():
+    assert 0 <= window.stretch() <= window.space
+    assert bool(window.stretch()) is bool(window.space)
+    if window.stretch() < window.space:
         assert (in_flight + window.stretch()) % (size // 2) == 0
 
 
@@ -156,7 +156,7 @@ def test_sender_and_receiver_never_wait_for_each_other(
     count = receiver.discard if discarding else lambda read: receiver.take(read, 0)
     sent = taken = turn = 0
     while sent < total and turn < 500:
-        step = min(sender.space(), writes[turn % len(writes)], total - sent)
+        step = min(sender.space, writes[turn % len(writes)], total - sent)
         sender.sent(step)
         sent += step
         while taken < sent:

@@ -3,17 +3,19 @@
 import dataclasses
 import functools
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backhaul.mux.link import Link
 from backhaul.mux.owner import LinkOwner
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.peer import Feature
-from backhaul.wire.smux import MAX_PAYLOAD, Role, Settings
+from backhaul.wire.smux import KNOWN_WINDOW, MAX_PAYLOAD, Role, Settings
 
 if TYPE_CHECKING:
     from backhaul.mux.resources import ResumableResources
     from backhaul.mux.resumable_link import Line
+
+_USUAL: Final = Settings()  # as in a file without mux_* keys
 
 # ruff: noqa: PLC0415 - what sealed connections need loads cryptography
 
@@ -30,8 +32,6 @@ def make_link(
 ) -> Link:
     """Return the session, not started; ``messages`` is true if the transport's connections carry WebSocket messages."""
     sock, peer = connection.sock, connection.peer
-    if peer.extended:
-        settings = _with_large_frames(settings)
     if not isinstance(connection, SealedConnection):
         return Link(relay, sock, role, settings, owner, peer=peer, proven=proven)
     from backhaul.mux.resumable_link import ResumableLink
@@ -39,7 +39,7 @@ def make_link(
     from backhaul.mux.sealed_targets import SealedTargets
     from backhaul.mux.targets import CLEAR
 
-    seals = connection.seals
+    seals, settings = connection.seals, between_two(settings)
     targets = CLEAR if seals.payload else SealedTargets(seals)
     if not (seals.payload or messages or peer.supports(Feature.RESUME)):
         return Link(relay, sock, role, settings, owner, peer=peer, targets=targets)
@@ -59,15 +59,21 @@ def make_link(
     )
 
 
-def _with_large_frames(settings: Settings) -> Settings:
+def between_two(settings: Settings) -> Settings:
     """Return the settings of a session between two ends of this program.
 
-    Its frames are as large as smux allows, which halves the cost of frames, unless ``mux_framesize`` is smaller than by
-    default.
+    Whatever ``mux_version`` is, each stream has a window, so that a user who reads slowly delays no other. Without
+    other wishes it is one that the sender knows, which saves a frame for each stream, and may grow to 6 MiB, enough for
+    500 Mbit/s at a round trip of 100 ms; and frames are as large as smux allows, which halves their cost.
     """
-    if settings.max_frame < Settings().max_frame:
-        return settings
-    return dataclasses.replace(settings, max_frame=MAX_PAYLOAD)
+    usual = settings.stream_buffer == _USUAL.stream_buffer and settings.receive_buffer >= _USUAL.receive_buffer
+    return dataclasses.replace(
+        settings,
+        version=2,
+        max_frame=settings.max_frame if settings.max_frame < _USUAL.max_frame else MAX_PAYLOAD,
+        stream_buffer=KNOWN_WINDOW if usual else settings.stream_buffer,
+        window_growth=(2 if usual else 1) * settings.receive_buffer,
+    )
 
 
 def make_line(connection: SealedConnection, role: Role, *, messages: bool) -> "Line":

@@ -8,10 +8,11 @@ from .errors import SmuxError, StreamIdsExhausted
 from .frames import HEADER_SIZE, MAX_PAYLOAD, is_nop
 from .session import Handler, Role, Session, Settings
 from .stream import Sink, State, Stream
-from .window import UNLIMITED
+from .window import KNOWN_WINDOW, UNLIMITED
 
 __all__ = [
     "HEADER_SIZE",
+    "KNOWN_WINDOW",
     "MAX_PAYLOAD",
     "UNLIMITED",
     "Handler",

@@ -111,7 +111,7 @@ class Stream(Generic[S]):
         """
         if self.state not in _MAY_PUSH:
             return 0
-        return UNLIMITED if self._sent is None else self._sent.space()
+        return UNLIMITED if self._sent is None else self._sent.space
 
     def stretch(self) -> int:
         """Return the part of ``sendable`` that should be pushed next to a peer with the Go library."""

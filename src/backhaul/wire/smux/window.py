@@ -10,6 +10,9 @@ from typing import Final
 INITIAL_WINDOW: Final = 262144
 """Bytes that a version 2 sender may have in flight before the first UPD, whatever either end has configured."""
 
+KNOWN_WINDOW: Final = INITIAL_WINDOW + 1
+"""Bytes of a receiver's window that each sender knows, but for the byte that makes it odd: see ``ReceiveWindow``."""
+
 UNLIMITED: Final = 1 << 30
 """Bytes that a version 1 sender may send at any time: more than any buffer holds."""
 
@@ -38,21 +41,18 @@ class SendWindow:
     that the peer itself would get, and the next right one corrects it.
     """
 
-    __slots__ = ("_consumed", "_sent", "_window")
+    __slots__ = ("_consumed", "_sent", "_window", "space")
 
     def __init__(self) -> None:
         self._sent = 0
         self._consumed = 0
         self._window = INITIAL_WINDOW
-
-    def space(self) -> int:
-        """Return the payload bytes that may be sent now, never less than 0.
+        self.space = INITIAL_WINDOW
+        """The payload bytes that may be sent now, never less than 0; an attribute because each read of a user needs it.
 
         The window may shrink below the bytes in flight (the first UPD usually does that). A peer that claims to have
         consumed bytes that were never sent, or a window of 2^31 or more, stops the sender until a later UPD.
         """
-        in_flight = signed32(self._sent - self._consumed)
-        return max(0, signed32(self._window) - in_flight) if in_flight >= 0 else 0
 
     def stretch(self) -> int:
         """Return the part of ``space`` up to the next half of a window since the last UPD.
@@ -61,19 +61,22 @@ class SendWindow:
         twice in a window, so this end always has all of the window; with others once, so this end has half of it
         (measured at a round trip of 200 ms: 2.6 and 1.6 Mbit/s).
         """
-        space, half = self.space(), self._window // 2
+        space, half = self.space, self._window // 2
         if not space or not half:
             return space
         return min(space, half - signed32(self._sent - self._consumed) % half)
 
     def sent(self, count: int) -> None:
-        """Count ``count`` payload bytes as sent."""
+        """Count ``count`` payload bytes as sent, at most ``space``."""
         self._sent += count  # wraps where it is compared
+        self.space -= count
 
     def update(self, consumed: int, window: int) -> None:
         """Note the two numbers of a UPD."""
         self._consumed = consumed
         self._window = window
+        in_flight = signed32(self._sent - consumed)
+        self.space = max(0, signed32(window) - in_flight) if in_flight >= 0 else 0
 
 
 class Growth:
@@ -149,11 +152,12 @@ class ReceiveWindow:
     def take(self, count: int, unread: int) -> bool:
         """Count ``count`` > 0 bytes as taken by the application, with ``unread`` left; return whether a UPD is due.
 
-        One is due at the first bytes of a stream, too. Without it a peer would stop at the end of its
-        ``INITIAL_WINDOW`` if half of this window is larger.
+        One is due at the first bytes of a stream, too, unless it has a ``KNOWN_WINDOW``. Without it a peer would stop
+        at the end of its ``INITIAL_WINDOW`` if half of this window is larger.
         """
         first = not self._total
-        self._add(count)
+        self._total += count
+        self._unreported += count
         if first:
             return self._begin()
         if self._limits and self._total >= self._limits[0].end:
@@ -166,7 +170,8 @@ class ReceiveWindow:
         None is due at the first bytes, as in the Go library. One is due at half of ``INITIAL_WINDOW`` at the latest, so
         a peer that is still within it can't get stuck.
         """
-        self._add(count)
+        self._total += count
+        self._unreported += count
         return self._unreported >= min(self.size, INITIAL_WINDOW) // 2
 
     def report(self) -> int:
@@ -184,12 +189,10 @@ class ReceiveWindow:
         self.size = self._start
         self._due = self.size // 2
 
-    def _add(self, count: int) -> None:
-        self._total += count
-        self._unreported += count
-
     def _begin(self) -> bool:
-        """Leave the peer its initial window as long as the session has plenty to lend; return that a UPD is due."""
+        """Leave the peer its initial window as long as the session has plenty to lend; return whether a UPD is due."""
+        if self.size == KNOWN_WINDOW:
+            return False
         if 2 * self._growth.left > self._growth.size:
             self._grow(max(0, INITIAL_WINDOW - self.size) + 1)
         return True
