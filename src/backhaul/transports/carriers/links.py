@@ -39,7 +39,7 @@ def make_link(
     from backhaul.mux.sealed_targets import SealedTargets
     from backhaul.mux.targets import CLEAR
 
-    seals, settings = connection.seals, between_two(settings)
+    seals, settings = connection.seals, _between_two(settings)
     targets = CLEAR if seals.payload else SealedTargets(seals)
     if not (seals.payload or messages or peer.supports(Feature.RESUME)):
         return Link(relay, sock, role, settings, owner, peer=peer, targets=targets)
@@ -59,7 +59,7 @@ def make_link(
     )
 
 
-def between_two(settings: Settings) -> Settings:
+def _between_two(settings: Settings) -> Settings:
     """Return the settings of a session between two ends of this program.
 
     Whatever ``mux_version`` is, each stream has a window, so that a user who reads slowly delays no other. Without
