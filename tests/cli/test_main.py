@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 
+import psutil
 import pytest
 from tests.support.net import HOST, PATIENCE, Peer, free_port, until
 from tests.support.program import TOKEN, Program
@@ -90,9 +91,9 @@ def _same_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex((HOST, port)) == 0
+def listening_ports(pid: int) -> set[int]:
+    """Return the ports on which this process listens, which some other one might do as well."""
+    return {one.laddr.port for one in psutil.Process(pid).net_connections() if one.status == psutil.CONN_LISTEN}
 
 
 def open_sockets(pid: int) -> set[int]:
@@ -311,7 +312,7 @@ class TestEnd:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            await until(lambda: listens(ground.bind_port))
+            await until(lambda: ground.bind_port in listening_ports(process.pid))
             assert not open_sockets(process.pid) & {0, 1, 2}
         finally:
             process.terminate()

@@ -187,6 +187,15 @@ async def test_a_session_that_is_lost_after_such_a_restart_does_not_let_users_wa
     await until_reset(target)
 
 
+async def kill_client(torn: Torn) -> None:
+    """End the client as if its process had been killed, without a goodbye."""
+    for link in sessions(torn.client):
+        link.kept = False
+    torn.client.tunnel.close()
+    await torn.cut(control=True)
+    await until(lambda: torn.server.state().relay.resumption.parked)
+
+
 @one_mux
 @pytest.mark.parametrize("transport", ["tcp", "ws", "tcpmux"])
 async def test_a_client_that_started_again_with_another_transport_does_not_let_users_wait(
@@ -194,11 +203,7 @@ async def test_a_client_that_started_again_with_another_transport_does_not_let_u
 ) -> None:
     torn = await Torn.start(any_net)
     user = await torn.user()
-    for link in sessions(torn.client):
-        link.kept = False  # its process is gone, without a goodbye
-    torn.client.tunnel.close()
-    await torn.cut(control=True)
-    await until(lambda: torn.server.state().relay.resumption.parked)
+    await kill_client(torn)
     await change(torn.server, transport=transport)
     await any_net.connect(replace(torn.client.config, transport=transport))
     await until_reset(user)
@@ -208,11 +213,7 @@ async def test_a_client_that_started_again_with_another_transport_does_not_let_u
 async def test_a_client_that_started_again_does_not_let_users_wait(any_net: Net) -> None:
     torn = await Torn.start(any_net)
     user = await torn.user()
-    for link in sessions(torn.client):
-        link.kept = False  # its process is gone, without a goodbye
-    torn.client.tunnel.close()
-    await torn.cut(control=True)
-    await until(lambda: torn.server.state().relay.resumption.parked)
+    await kill_client(torn)
     await any_net.client(torn.middlebox.port)
     await until_reset(user)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from backhaul.wire.http1 import Headers, Request
 
-from .http_connection import MAX_DISCARDED, Connection
+from .http_connection import MAX_DISCARDED, Connection, discard
 from .http_messages import BodyError
 
 _READ_SIZE: Final = 4096
@@ -36,17 +36,12 @@ class Body:
         return self._received[:length]
 
     async def discard(self) -> None:
-        """Receive the rest of an unread body: closing the connection earlier would reset it, and lose the answer.
-
-        The visitor must have been told that the answer has ended.
-        """
+        """Receive the rest of an unread body, before the connection is closed."""
         try:
             rest = min(self._length(), MAX_DISCARDED) - len(self._received)
         except BodyError:
             rest = MAX_DISCARDED
-        async with asyncio.timeout(self._patience):
-            while rest > 0:
-                rest -= len(await self._more())
+        await discard(self._connection, self._patience, rest)
 
     def _length(self) -> int:
         if b"transfer-encoding" in self._headers:

@@ -65,12 +65,13 @@ class ClearConnection:
             self._writer.write_eof()
 
 
-async def discard(connection: Connection, patience: float) -> None:
-    """Receive what a visitor still sends, up to the end: closing earlier would reset the connection and the answer.
+async def discard(connection: Connection, patience: float, most: int = MAX_DISCARDED) -> None:
+    """Receive what a visitor still sends, up to the end or ``most`` bytes.
 
-    Raises OSError, or TimeoutError, which is one, after ``patience`` seconds.
+    Closing the connection earlier would reset it, and lose the answer; the visitor must have been told that this has
+    ended. Raises OSError, or TimeoutError, which is one, after ``patience`` seconds.
     """
-    rest = MAX_DISCARDED
+    rest = most
     async with asyncio.timeout(patience):
         while rest > 0 and (data := await connection.read(_READ_SIZE)):
             rest -= len(data)

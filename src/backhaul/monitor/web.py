@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from backhaul.errors import TransportError, reason
@@ -36,19 +37,18 @@ async def serving(settings: Settings, program: Program, usage: Usage) -> AsyncIt
         yield False
         return
     server = HttpServer(site.respond, HEADERS, open_connection=_opening(context))
-    if not await _listen(server, settings):
-        yield False
-        return
-    try:
-        async with (
-            keeping_history(settings.history, program.read) as history,
-            background(sampler.run()),
-            _watched(context),
-        ):
-            with program.board.fed(site.traffic, history):
-                yield True
-    finally:
-        await server.stop()
+    async with AsyncExitStack() as parts:
+        # The history begins before the page answers, and the log says so: bytes of before are not in it.
+        history = await parts.enter_async_context(keeping_history(settings.history, program.read))
+        if not await _listen(server, settings):
+            await parts.aclose()
+            yield False
+            return
+        parts.push_async_callback(server.stop)
+        await parts.enter_async_context(background(sampler.run()))
+        await parts.enter_async_context(_watched(context))
+        parts.enter_context(program.board.fed(site.traffic, history))
+        yield True
 
 
 def _context(settings: Settings) -> "ServerContext | None":

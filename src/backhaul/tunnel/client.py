@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, MutableMapping
-from typing import Any
+from collections.abc import Iterator
 
 from backhaul.config import ClientConfig
 from backhaul.errors import TransportError, reason, retry_after
@@ -22,6 +21,7 @@ from .checkups import Checkups
 from .dial_pace import DialPace
 from .failed_attempts import FailedAttempts
 from .liveness import Liveness
+from .named_log import NamedLog
 from .news import News
 from .openings import Openings
 from .pauses import TURNS, Pauses, Repeats
@@ -77,8 +77,9 @@ class ClientTunnel:
         self._loop = asyncio.get_running_loop()
         self.config = config
         self._news = news
-        self._reached, self._yields = reached, False  # it yields to another tunnel of this client
-        self._log = _Named(log, {})
+        self._reached = reached
+        self._yields = False  # to another tunnel of this client
+        self._log = NamedLog(log, {})
         self.name = name
         self.standing = Standing()
         self._transport = transport
@@ -99,11 +100,13 @@ class ClientTunnel:
         self._pace = DialPace(transport.open, config.dial_rate)
         self._timings = timings
         self._openings = Openings(timings.refill_pauses, self._log)
-        self._liveness, self._throttle = Liveness(timings), LogThrottle(self._log)
+        self._liveness = Liveness(timings)
+        self._throttle = LogThrottle(self._log)
         self._whereabouts = Whereabouts(timings.nap, mark=config.mark, interface=config.bind_interface)
         self.fit = CarrierCheck(self._log)  # fed by the transport
         self._pauses = Pauses()
-        self._failures, self._turns = FailedAttempts(timings.changeover), Repeats()
+        self._failures = FailedAttempts(timings.changeover)
+        self._turns = Repeats()
         self._lost: asyncio.Future[str] | None = None
         self._channel_open = False
         self.peer = ""  # the server's address while connected
@@ -388,13 +391,3 @@ class ClientTunnel:
         elif text := self._turns.worded(_TURNS_TEXT):
             self._log.warning("%s", text)
         return pause
-
-
-class _Named(logging.LoggerAdapter[logging.Logger]):
-    """Begins each line with the name of the server, if there are several."""
-
-    server = ""
-
-    def process(self, msg: str, kwargs: MutableMapping[str, Any]) -> tuple[str, MutableMapping[str, Any]]:
-        """Return the line with the name."""
-        return (f"{self.server.replace('%', '%%')}: {msg}" if self.server else msg), kwargs

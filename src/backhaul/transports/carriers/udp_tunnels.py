@@ -120,6 +120,7 @@ class ClientTunnels:
         """
         if self._socket.leaving:
             flow.close()
+            return None
         if not self._idle:
             return None
         log.debug("no sign of life from a tunnel to %s: its flow moves to another", flow.target)
