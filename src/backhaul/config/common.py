@@ -147,7 +147,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     mux_recievebuffer: Annotated[
         int,
         key(
-            "Receive buffer of a session; windows of streams may grow by as much again.",
+            "Receive buffer of a session; windows of streams may grow by as much again, in protected sessions with "
+            "default buffers by twice as much.",
             ge=1,
             unit="bytes",
             on=MUX,
