@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct
 from typing import Literal
 
-_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _VERSION_2_PROXY = 0x21  # version 2, command PROXY
 _VERSION_2_LOCAL = 0x20  # version 2, command LOCAL: the receiver uses the addresses of the connection itself
 _UNKNOWN = b"PROXY UNKNOWN\r\n"
@@ -27,7 +27,7 @@ def header(version: Version, source: tuple[str, int], destination: tuple[str, in
 
 def header_without_addresses(version: Version) -> bytes:
     """Return the header for a user of a Unix socket, who has no address."""
-    return _UNKNOWN if version == "v1" else _HEAD.pack(_SIGNATURE, _VERSION_2_LOCAL, 0, 0)
+    return _UNKNOWN if version == "v1" else _HEAD.pack(SIGNATURE, _VERSION_2_LOCAL, 0, 0)
 
 
 def _text(source: _Address, destination: _Address, source_port: int, destination_port: int) -> bytes:
@@ -41,7 +41,7 @@ def _binary(source: _Address, destination: _Address, source_port: int, destinati
     both_v4 = all(isinstance(host, IPv4Address) for host in hosts)
     packed = [host.packed if both_v4 else _as_v6(host).packed for host in hosts]
     body = b"".join(packed) + _PORTS.pack(source_port, destination_port)
-    return _HEAD.pack(_SIGNATURE, _VERSION_2_PROXY, _TCP4 if both_v4 else _TCP6, len(body)) + body
+    return _HEAD.pack(SIGNATURE, _VERSION_2_PROXY, _TCP4 if both_v4 else _TCP6, len(body)) + body
 
 
 def _plain(host: str) -> _Address:

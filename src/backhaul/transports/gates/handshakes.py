@@ -23,6 +23,10 @@ _PEEK_SIZE: Final = 1 << 14
 _BURST: Final = 0.05  # seconds of work that idle time may save up
 
 
+class OnlyHttp2Error(ConnectionAbortedError):
+    """The peer offers HTTP/2, and no version that can be upgraded."""
+
+
 class Handshakes(Generic[Pending]):
     """Does the next step of a handshake when its turn has come and the connection has bytes to read.
 
@@ -187,7 +191,7 @@ class Handshakes(Generic[Pending]):
         offered = offered_protocols(data)
         if offered and not any(name.decode("latin-1") in PROTOCOLS for name in offered):
             pending.sock.send(NO_APPLICATION_PROTOCOL)  # the ssl module would go on without a protocol
-            raise ConnectionAbortedError("no common application protocol")
+            raise (OnlyHttp2Error if b"h2" in offered else ConnectionAbortedError)("no common application protocol")
         return True
 
     def _wrapped(self, pending: Pending) -> ssl.SSLSocket:

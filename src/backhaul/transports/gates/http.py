@@ -24,15 +24,17 @@ from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.http_session import HttpSession
 from backhaul.transports.settings import ServerSettings
 from backhaul.wire import upgrade
+from backhaul.wire.foreign import HTTP_2, foreign, unreadable
 from backhaul.wire.http1 import HeadError, Request, RequestReader
 from backhaul.wire.peer import Peer
 from backhaul.wire.transports import TRANSPORTS
 
+from .complaints import Complaints
 from .decoy import Decoy
-from .handshakes import Handshakes
+from .handshakes import Handshakes, OnlyHttp2Error
 from .last_answers import LastAnswers
 from .lobby import Lobby, PendingConnection, first_bytes
-from .reputation import Reputation, barred_line
+from .reputation import Reputation
 from .sessions import NO_CLIENT, GateSession, Sessions, warn_of_legacy
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class HttpGate:
         self._transport = TRANSPORTS[transport]
         self._decoy = Decoy(poller, settings.decoy, lambda: self._credentials.tokens, settings.limits, self._claim)
         self._reputation = Reputation(settings.limits)
+        self._complaints = Complaints(self._reputation)
         self._context = ServerContext(settings.tls) if settings.tls else None
         self._handshakes = self._make_handshakes(self._context) if self._context else None
         self._lobby = Lobby(
@@ -150,6 +153,8 @@ class HttpGate:
         self._lobby.listen(pending)
 
     def _not_shaken(self, pending: PendingConnection, error: OSError) -> None:
+        if isinstance(error, OnlyHttp2Error):
+            self._complaints.refused(pending, HTTP_2)
         log.debug("connection from %s: dropped: %s", pending.ip, explain(error))
         self._lobby.dismiss(pending)
 
@@ -165,6 +170,7 @@ class HttpGate:
     def _meet(self, pending: PendingConnection, data: bytes) -> None:
         request = self._tunnel_request(data)
         if not (request and self._admit(pending, request)):
+            self._complaints.judged(pending, unreadable(data) if self._handshakes else foreign(data, self._transport))
             self._show_decoy(pending, data)
 
     def _claim(self, sock: socket.socket, ip: str, data: bytes) -> bool:
@@ -293,12 +299,9 @@ class HttpGate:
         return None if token is None else self._credentials.find(token)
 
     def _complain(self, pending: PendingConnection, request: Request) -> None:
-        if self._reputation.barred(pending.network):
-            return
         what = upgrade.upgrade_problem(request) or self._unproved(request)
-        self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
-        if not self._bearer_of(request) and (seconds := self._reputation.failed(pending.network)):
-            self._throttle.warn(pending.network, barred_line(pending.network, seconds))
+        complain = self._complaints.misused if self._bearer_of(request) else self._complaints.refused
+        complain(pending, what)
 
     def _unproved(self, request: Request) -> str:
         late = self._settings.protection.seals and upgrade.sealed_message(request) and not self._is_channel(request)
@@ -381,7 +384,9 @@ class HttpGate:
 
     def _not_tls(self, pending: PendingConnection) -> None:
         self._lobby.take(pending)
-        self._show_decoy(pending, plain_on_tls=True)
+        data = first_bytes(pending.sock)
+        self._complaints.judged(pending, foreign(data, self._transport))
+        self._show_decoy(pending, data, plain_on_tls=True)
 
     def _open_session(self, connection: Connection) -> None:
         if self._settings.protection.seals:

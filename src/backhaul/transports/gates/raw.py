@@ -22,15 +22,17 @@ from backhaul.transports.base import SharedGateEvents, indistinct, occupied, unl
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.raw_session import RawSession
 from backhaul.transports.settings import ServerSettings
+from backhaul.wire.foreign import foreign
 from backhaul.wire.frames import HEAD_SIZE, Frame, FrameReader, FrameTooLongError, Sealed, encode, sealed_kind
 from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import is_nop
 from backhaul.wire.transports import TRANSPORTS
 
+from .complaints import Complaints
 from .last_answers import LastAnswers
 from .lobby import Lobby, PendingConnection, first_bytes
-from .reputation import Reputation, barred_line
+from .reputation import Reputation
 from .sessions import NO_CLIENT, GateSession, Sessions, warn_of_legacy
 from .silence import SilentConnections
 
@@ -60,6 +62,7 @@ class RawGate:
         self._protection = settings.protection
         self._transport = TRANSPORTS[transport]
         self._reputation = Reputation(settings.limits)
+        self._complaints = Complaints(self._reputation)
         self._lobby = Lobby(
             poller,
             self._reputation,
@@ -186,7 +189,7 @@ class RawGate:
         try:
             frame = pending.reader.feed(data)
         except FrameTooLongError:
-            self._refuse(pending, "no Backhaul client")
+            self._refuse(pending, foreign(data, self._transport) or "no Backhaul client")
             return
         if frame:
             self._judge(pending, frame)
@@ -269,11 +272,7 @@ class RawGate:
 
     def _refuse(self, pending: "_PendingClient", what: str) -> None:
         self._lobby.dismiss(pending)
-        if self._reputation.barred(pending.network):
-            return
-        self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
-        if seconds := self._reputation.failed(pending.network):
-            self._throttle.warn(pending.network, barred_line(pending.network, seconds))
+        self._complaints.refused(pending, what)
 
     def _answer(self, greeting: "Greeting", pending: "_PendingClient", rest: bytes) -> None:
         """Send the answer; begin the session if one follows."""
