@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -311,7 +312,37 @@ async def test_an_end_that_follows_a_reload_late_causes_no_error(
     await change(ends[1], transport=transport)
     await until(lambda: server.session().connected and client.session().connected)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert "refused client" not in caplog.text
+    assert "refused" not in caplog.text
+
+
+@tcpmux
+@pytest.mark.parametrize("transport", [*ELSEWHERE, "wss"])
+async def test_the_gate_of_a_reloaded_server_knows_the_client_of_the_former_one(
+    any_net: Net, transport: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    any_net.limits = replace(any_net.limits, failures=1)
+    server, client = await remembered(any_net, tmp_path)
+    line = "has just changed (2 times in a row)"
+    for name in (transport, "tcpmux"):
+        caplog.clear()
+        await change(server, transport=name, tls_cert=str(CERT), tls_key=str(KEY))
+        await until(lambda: line in caplog.text)
+        await change(client, transport=name)
+        await until(lambda: server.session().connected and client.session().connected)
+        assert "refused" not in caplog.text
+        assert "too many failed attempts" not in caplog.text
+
+
+@tcpmux
+@pytest.mark.parametrize("transport", ["ws", "wss"])
+async def test_a_client_that_stays_different_is_named_by_the_gate_of_the_server(
+    any_net: Net, transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    any_net.limits = replace(any_net.limits, changeover=0.1)
+    torn = await Torn.start(any_net)
+    await change(torn.client, transport=transport)
+    await until(lambda: "refused a connection from 127.0.0.1: it" in caplog.text)
 
 
 @tcpmux

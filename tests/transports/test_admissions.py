@@ -80,6 +80,7 @@ async def test_one_of_a_session_that_was_replaced_admits_nothing(public: Public)
     await until(lambda: public.server.tunnel.transport.idle == 1)
 
 
+@pytest.mark.limits(changeover=0.0)
 async def test_a_changed_or_cut_one_admits_nothing(public: Public, caplog: pytest.LogCaptureFixture) -> None:
     client = await connected(public)
     data, _ = client.admission()

@@ -1,6 +1,7 @@
 """Protected sessions on transports over HTTP: unauthenticated peers are visitors, and get the decoy."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.support.net import cuts, free_port, until
@@ -221,6 +222,7 @@ class TestAdmission:
         await until(lambda: server.tunnel.connected)
 
     async def test_of_a_session_that_has_ended(self, web_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+        web_net.limits = replace(web_net.limits, changeover=0.0)
         server, port = await started(web_net)
         client = await (await ProtectedVisitor.dial(web_net, port)).confirm()
         client.control.close()

@@ -43,3 +43,26 @@ def test_a_limited_number_of_networks_is_remembered(clock: Clock) -> None:
     for network in "abc":
         reputation.proved(network)
     assert [reputation.trusts(network) for network in "abc"] == [False, True, True]
+
+
+def test_failures_of_a_network_that_has_proved_itself_are_excused_for_a_while(
+    reputation: Reputation, clock: Clock
+) -> None:
+    assert not reputation.excused("a")
+    reputation.proved("a")
+    excused = []
+    for seconds in (0, 5, 4.9, 0.2, 30, 30, 59, 61, 9.9, 0.2):
+        clock.now += seconds
+        reputation.proved("a")  # a neighbour that fits
+        excused.append(reputation.excused("a"))
+    assert excused == [True, True, True, False, False, False, False, True, True, False]
+
+
+def test_a_reputation_outlives_its_gate(reputation: Reputation, clock: Clock) -> None:
+    reputation.proved("a")
+    for _ in range(LIMITS.failures):
+        reputation.failed("b")
+    later = Reputation(LIMITS, clock)
+    later.succeed(reputation)
+    assert later.trusts("a")
+    assert later.barred("b")

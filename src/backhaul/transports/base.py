@@ -134,25 +134,6 @@ class Gate(Protocol):
         """Stop reporting, and close the client's control channel."""
 
 
-class SharedGate(Protocol):
-    """The entrance of the public end: it admits control channels and tunnel connections of all clients.
-
-    It may be started again after ``stop_listening``.
-    """
-
-    def start(self, events: SharedGateEvents) -> None:
-        """Listen, and report to ``events``; raises OSError."""
-
-    def rehandshake(self, sock: socket.socket, data: bytes) -> None:
-        """Take over a connection that counted as a tunnel connection, and read its bytes, ``data``, as a handshake."""
-
-    def dismiss(self, client: str) -> None:
-        """Close the control channel of the client with this name, without a report."""
-
-    def stop_listening(self) -> None:
-        """Stop listening, and close the control channels."""
-
-
 class ServerTransport(Protocol):
     """The public end of a transport."""
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from backhaul.net.resolver import Resolver
 from backhaul.wire.transports import TRANSPORTS
 
-from .base import ClientTransport, Door, Gate, ServerTransport, SharedGate
+from .base import ClientTransport, Door, Gate, ServerTransport
 from .connection import Connection, SealedConnection
-from .gates.reception import Reception
+from .gates.reception import Reception, SharedGate
 from .settings import CarrierLimits, ClientSettings, ServerSettings
 
 if TYPE_CHECKING:

@@ -58,6 +58,8 @@ class GateLimits:
     """Failed proofs within ``failure_window`` that bar an address; a client that retries every 3 s makes 20."""
     failure_window: float = 60.0  # seconds
     longest_backoff: float = 60.0  # seconds
+    changeover: float = 10.0
+    """Seconds after a reload of one end in which it is no fault if the two do not fit, as on the client."""
 
 
 DEFAULT_LIMITS: Final = GateLimits()

@@ -13,7 +13,8 @@ log = logging.getLogger("backhaul.server")
 class Complaints:
     """Logs why connections are refused, and bars networks whose connections fail again and again.
 
-    Those of a barred network are neither logged nor counted.
+    Those of a barred network are neither logged nor counted, and neither are those of a client that a reload has made
+    different for a moment.
     """
 
     def __init__(self, reputation: Reputation) -> None:
@@ -27,6 +28,9 @@ class Complaints:
 
     def refused(self, pending: PendingConnection, what: str) -> None:
         """Log and count a connection that has proved nothing."""
+        if self._reputation.excused(pending.network):
+            log.debug("connection from %s: refused: %s", pending.ip, what)
+            return
         self.misused(pending, what)
         if self._reputation.barred(pending.network):
             return

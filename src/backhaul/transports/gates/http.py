@@ -67,13 +67,14 @@ class HttpGate:
         self._credentials = settings.credentials
         self._transport = TRANSPORTS[transport]
         self._decoy = Decoy(poller, settings.decoy, lambda: self._credentials.tokens, settings.limits, self._claim)
-        self._reputation = Reputation(settings.limits)
-        self._complaints = Complaints(self._reputation)
+        self.reputation = Reputation(settings.limits)
+        """The networks that have proved themselves or failed."""
+        self._complaints = Complaints(self.reputation)
         self._context = ServerContext(settings.tls) if settings.tls else None
         self._handshakes = self._make_handshakes(self._context) if self._context else None
         self._lobby = Lobby(
             poller,
-            self._reputation,
+            self.reputation,
             self._received,
             limit=settings.limits.pending,
             share=settings.limits.pending_per_address,
@@ -84,7 +85,7 @@ class HttpGate:
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, self._credentials, pings.discard)
+        self._sessions = Sessions(settings.limits.handshake_timeout, self.reputation, self._credentials, pings.discard)
 
     def start(self, events: SharedGateEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""
@@ -214,7 +215,7 @@ class HttpGate:
         credential = self._bearer_of(request)
         if not credential:
             return False
-        self._reputation.proved(pending.network)
+        self.reputation.proved(pending.network)
         if upgrade.upgrade_problem(request):
             return False
         occupant = self._sessions.occupant(credential.name) if self._is_channel(request) else None
@@ -228,7 +229,7 @@ class HttpGate:
             return self._admit_channel(pending, request, message)
         found = self._guard.register.check(message)
         if found:
-            self._reputation.proved(pending.network)
+            self.reputation.proved(pending.network)
             self._poller.forget(pending.sock)
             self._admit_tunnel(found, pending, request)
         return bool(found)

@@ -61,17 +61,18 @@ class RawGate:
         self._credentials = settings.credentials
         self._protection = settings.protection
         self._transport = TRANSPORTS[transport]
-        self._reputation = Reputation(settings.limits)
-        self._complaints = Complaints(self._reputation)
+        self.reputation = Reputation(settings.limits)
+        """The networks that have proved themselves or failed."""
+        self._complaints = Complaints(self.reputation)
         self._lobby = Lobby(
             poller,
-            self._reputation,
+            self.reputation,
             self._received,
             limit=settings.limits.pending,
             share=settings.limits.pending_per_address,
             seconds=settings.limits.handshake_timeout,
         )
-        self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, self._credentials)
+        self._sessions = Sessions(settings.limits.handshake_timeout, self.reputation, self._credentials)
         self._last_answers = LastAnswers(poller, settings.limits)
         self._silence = SilentConnections(poller, spoke=self.greet, silent=self._admit_silent)
         self._throttle = LogThrottle(log)
@@ -113,7 +114,7 @@ class RawGate:
         session, seals = found
         session.confirm()
         if ip != session.peer.address:  # that network has proved itself with the token
-            self._reputation.proved(network_of(ip))
+            self.reputation.proved(network_of(ip))
         self._events.tunnel_opened(SealedConnection(sock, session.peer, rest, seals=seals))
 
     def _await_proof(self, pending: "_PendingClient", data: bytes) -> None:
@@ -268,7 +269,7 @@ class RawGate:
 
     def _trust(self, pending: "_PendingClient") -> None:
         self._lobby.take(pending)
-        self._reputation.proved(pending.network)
+        self.reputation.proved(pending.network)
 
     def _refuse(self, pending: "_PendingClient", what: str) -> None:
         self._lobby.dismiss(pending)

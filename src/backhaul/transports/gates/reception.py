@@ -5,10 +5,12 @@ from typing import Protocol
 
 from backhaul.net.poller import Poller, release
 from backhaul.relay.resumption import Resumption
-from backhaul.transports.base import Gate, GateEvents, SharedGate
+from backhaul.transports.base import Gate, GateEvents, SharedGateEvents
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
 from backhaul.wire.checks import Health
+
+from .reputation import Reputation
 
 
 class ReceptionResources(Protocol):
@@ -26,13 +28,36 @@ class Remainder(Protocol):
         """True until its last user has left."""
 
 
+class SharedGate(Protocol):
+    """The entrance of the public end: it admits control channels and tunnel connections of all clients.
+
+    It may be started again after ``stop_listening``.
+    """
+
+    reputation: Reputation
+    """The networks that have proved themselves or failed."""
+
+    def start(self, events: SharedGateEvents) -> None:
+        """Listen, and report to ``events``; raises OSError."""
+
+    def rehandshake(self, sock: socket.socket, data: bytes) -> None:
+        """Take over a connection that counted as a tunnel connection, and read its bytes, ``data``, as a handshake."""
+
+    def dismiss(self, client: str) -> None:
+        """Close the control channel of the client with this name, without a report."""
+
+    def stop_listening(self) -> None:
+        """Stop listening, and close the control channels."""
+
+
 class Reception:
     """Owns the gate, which listens once, however many clients there are."""
 
     def __init__(self, relay: ReceptionResources, gate: SharedGate) -> None:
         self._poller = relay.poller
         self._resumption = relay.resumption
-        self._gate = gate
+        self.gate = gate
+        """The gate, which no other reception starts or stops."""
         self._clients: dict[str, GateEvents] = {}
         self.remainders: tuple[Remainder, ...] = ()
         """Parts of this reception and of former ones, which may have users."""
@@ -42,16 +67,17 @@ class Reception:
         return ClientGate(self, client)
 
     def succeed(self, before: "Reception") -> None:
-        """Take over the parts that outlive the former reception, of any transport."""
+        """Take over the parts that outlive the former reception, of any transport, and what its gate has learnt."""
+        self.gate.reputation.succeed(before.gate.reputation)
         self.remainders = tuple(part for part in before.remainders if part.in_use)
 
     def listen(self) -> None:
         """Listen; raises OSError."""
-        self._gate.start(self)
+        self.gate.start(self)
 
     def close(self) -> None:
         """Stop listening, and close the control channels."""
-        self._gate.stop_listening()
+        self.gate.stop_listening()
 
     def enter(self, client: str, events: GateEvents) -> None:
         """Report what concerns this client to ``events`` from now on."""
@@ -60,11 +86,11 @@ class Reception:
     def leave(self, client: str) -> None:
         """Close the control channel of this client, and report nothing to it any more."""
         if self._clients.pop(client, None):
-            self._gate.dismiss(client)
+            self.gate.dismiss(client)
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
         """Pass the connection to the gate."""
-        self._gate.rehandshake(sock, data)
+        self.gate.rehandshake(sock, data)
 
     def client_connected(self, session: ClientSession) -> None:
         """Tell the client's carrier; one whose client has been removed meanwhile is closed.
@@ -76,7 +102,7 @@ class Reception:
         if events:
             events.client_connected(session)
         else:
-            self._gate.dismiss(session.peer.name)
+            self.gate.dismiss(session.peer.name)
 
     def client_lost(self, session: ClientSession, reason: str, *, goodbye: bool = False) -> None:
         """Tell the client's carrier."""
