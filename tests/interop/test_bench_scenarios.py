@@ -30,6 +30,6 @@ def test_calls_of_one_connection() -> None:
     values = {sample.route: sample.values for sample in run.samples}
     assert values["server system calls/tcp"]["accept4"] >= 1
     assert values["client system calls/tcp"]["connect"] >= 1
-    assert values["server functions/tcp"]["tunnel.server:ServerTunnel.take"] == 1
+    assert values["server functions/tcp"]["tunnel.user_dispatcher:UserDispatcher.take"] == 1
     assert values["client functions/tcp"]["tunnel.client:ClientTunnel.arrived"] == 1
     assert "| `accept4` |" in render.markdown(run)

@@ -240,7 +240,7 @@ class Group:
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
         member = self._member_for(plain_ip(address))
-        member.tunnel.take(port, sock, address, member)
+        member.tunnel.users.take(port, sock, address, member)
 
     def _listen(self, port: Port) -> UdpListener:
         return UdpListener(self._poller, self._listeners, port, self._datagrams_came)

@@ -1,22 +1,17 @@
 """The public end's control plane: accepts users, lets them wait for a carrier, and passes them to the transport."""
 
 import asyncio
-import functools
 import logging
-import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backhaul.config import ServerConfig
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import FAULT, release
-from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
 from backhaul.state import ServedState, SessionState
 from backhaul.transports.base import ServerTransport
 from backhaul.transports.session import ClientSession, protection_of
 from backhaul.transports.settings import CarrierLimits
-from backhaul.transports.user import User
 from backhaul.wire.checks import Check, Health
 from backhaul.wire.signals import Signal
 
@@ -27,15 +22,14 @@ from .health_board import HealthBoard
 from .heart import Heart
 from .limiting import Limiting
 from .news import News
-from .outcomes import Outcomes, Report, name
-from .places import Places, Room
-from .ports import Port, Ports
-from .ports_setup import kinds_of, preface_of, user_options
-from .refusals import refused
+from .outcomes import Outcomes, Report
+from .places import Places
+from .ports import Ports
+from .ports_setup import kinds_of, user_options
 from .timings import Timings
 from .udp_ports import FlowDispatcher
 from .unix_targets import warn_of_paths
-from .waiting_users import Waiting, WaitingUsers
+from .user_dispatcher import UserDispatcher
 
 if TYPE_CHECKING:
     from .resources import TunnelResources
@@ -65,14 +59,9 @@ class ServerTunnel:
         self._news = news
         self._listeners = listeners
         self._loop = asyncio.get_running_loop()
-        self._poller = relay.poller
         self.config = config
-        self._preface = preface_of(config)
         self._transport = transport
         self._timings = timings
-        self._waiting = WaitingUsers(
-            timings.user_patience, timings.restart, relay.poller.descriptors, expired=self._give_up, gone=self._drop
-        )
         self.absence = Absence(self._absence_lasts)
         self._throttle = LogThrottle(log)
         self._heart = Heart(self._beat)
@@ -83,7 +72,6 @@ class ServerTunnel:
         self._unreachable = unreachable
         self._whose = f" of client {places.client}" if places.client else ""
         self.fit = CarrierCheck(log, whose=self._whose, changed=self._changed)  # fed by the transport
-        self._limiting = limiting
         self._resumption = relay.resumption
         self.places = places
         places.freed = self._changed
@@ -92,12 +80,15 @@ class ServerTunnel:
         self._outcomes = Outcomes(
             log, timings.answer, self.fit.answered, config.transport, limiting=limiting, places=places
         )
+        self.users = UserDispatcher(
+            relay, transport, self._outcomes, config, limiting=limiting, places=places, news=news, timings=timings
+        )
         self.flows = FlowDispatcher(
             relay,
-            self._transport,
+            transport,
             listeners,
             self._outcomes,
-            limiting=self._limiting,
+            limiting=limiting,
             places=places,
             news=news,
             most_waiting=config.channel_size,
@@ -107,7 +98,7 @@ class ServerTunnel:
             relay.poller,
             listeners,
             user_options(config),
-            functools.partial(self.take, room=self.places),
+            self.users.accept,
             self.flows.listen,
             served=kinds_of(config),
             timings=timings,
@@ -133,7 +124,7 @@ class ServerTunnel:
     @property
     def useful(self) -> bool:
         """True if a client is connected, or expected to return."""
-        return self._transport.session.connected or self._waiting.client_will_come
+        return self._transport.session.connected or self.users.waiting.client_will_come
 
     @property
     def busy(self) -> bool:
@@ -149,12 +140,7 @@ class ServerTunnel:
     @property
     def waiting(self) -> int:
         """The number of TCP and UDP users without a carrier."""
-        return len(self._waiting) + self.flows.waiting
-
-    @property
-    def waiting_users(self) -> WaitingUsers:
-        """The users of streams without a carrier."""
-        return self._waiting
+        return len(self.users.waiting) + self.flows.waiting
 
     @property
     def transport(self) -> ServerTransport:
@@ -192,7 +178,7 @@ class ServerTunnel:
     def adopt(self, config: ServerConfig, limits: CarrierLimits) -> None:
         """Use another configuration; ``rebuild`` has handled changes that need a new control channel."""
         before, self.config = self.config, config
-        self._preface = preface_of(config)
+        self.users.adopt(config)
         self._transport.apply(limits)
         self.flows.set_most_waiting(config.channel_size)
         self.ports.set_options(user_options(config))
@@ -204,8 +190,7 @@ class ServerTunnel:
             self._heart.start(config.heartbeat, regular=not session.peer.extended)
         self.ports.serve(kinds_of(config))
         if config.facts.datagrams:
-            for user in self._waiting:
-                self.reset(user)
+            self.users.reset_all()
 
     def detach(self) -> None:
         """Close control channel and pool, to be replaced; ports, waiting users, users in flight and sessions stay."""
@@ -220,7 +205,7 @@ class ServerTunnel:
 
     def attach(self, transport: ServerTransport, name: str) -> None:
         """Use another transport, which has this name and has started."""
-        self._transport = self.flows.transport = transport
+        self._transport = self.users.transport = self.flows.transport = transport
         self._outcomes.transport = name
 
     def renew(self) -> None:
@@ -250,15 +235,14 @@ class ServerTunnel:
         await asyncio.sleep(self._timings.handshakes)
         self.ports.finish()
         end = self._loop.time() + self._timings.user_patience
-        while len(self._waiting) and self._loop.time() < end:  # noqa: ASYNC110 - once, at the very end
+        while len(self.users.waiting) and self._loop.time() < end:  # noqa: ASYNC110 - once, at the very end
             await asyncio.sleep(_LAST_LOOKS)
 
     def stop_listening(self) -> None:
         """Accept no more users and tell the client; users in flight stay."""
         self.ports.close()
         self.absence.end()
-        for user in self._waiting.clear():
-            self._drop(user)
+        self.users.drop_all()
         self._heart.stop()
         self._resumption.leave_peer(self.client)
         self._transport.session.send(Signal.CLOSED)
@@ -268,7 +252,7 @@ class ServerTunnel:
         """Admit users and start the heartbeat for a new client, and announce the waiting users."""
         self.fit.begin()
         self.absence.end()
-        self._waiting.restart_is_over()
+        self.users.waiting.restart_is_over()
         self.entrance.apply()  # before the log says so
         log.info("client %s connected, transport %s%s", session.peer, self.config.transport, protection_of(session))
         if session.keys:
@@ -280,8 +264,7 @@ class ServerTunnel:
         self._heart.start(self.config.heartbeat, regular=not session.peer.extended)
         if not session.peer.extended:
             warn_of_paths(self.config.ports)
-        for waiting in range(1, len(self._waiting) + 1):
-            self._transport.expect_user(waiting)
+        self.users.client_came()
         self.flows.client_came()
         self.health.client_came()
         self._changed()
@@ -314,60 +297,15 @@ class ServerTunnel:
 
     def carrier_ready(self) -> None:
         """Carry waiting users, oldest first, TCP users before flows."""
-        while self._waiting:
-            waiting = self._waiting.oldest()
-            if not self._assign(waiting.user):
-                return
-            self._waiting.discard(waiting.user)
-            self._outcomes.carried(waiting.port, self._loop.time() - waiting.since)
+        self.users.carrier_ready()
         self.flows.carrier_ready()
-
-    def take(self, port: Port, sock: socket.socket, address: tuple[Any, ...], room: Room) -> None:
-        """Take over a user of ``port``, who gets a place in ``room`` unless a limit objects."""
-        limiting, traffic = self._limiting, port.traffic
-        if not limiting.unlimited:
-            if objection := limiting.objection(port, address, room):
-                release(self._poller, sock, reset=True)
-                refused(self._throttle, port, address, objection, self._news)
-                return
-            traffic = limiting.rates.traffic(port, address)
-        done = self._outcomes.expect(port, address, room)
-        user = User(sock, port.mapping.target, self._preface(sock, address), traffic, done)
-        port.total += 1
-        port.open += 1
-        waiting = len(self._waiting)
-        self._transport.expect_user(waiting + 1)
-        if waiting or not self._assign(user):
-            self._wait(user, port, address)
-        else:
-            self._outcomes.carried(port, 0.0)
-
-    def _assign(self, user: User) -> bool:
-        """Pass the user to the transport; return False if they have to wait. An unexpected error resets the user."""
-        try:
-            return self._transport.assign(user)
-        except Exception as error:  # noqa: BLE001 - an error must not affect other users
-            release(self._poller, user.sock, reset=True)
-            user.done(FAILED)
-            self._poller.faults.fault(FAULT, error)
-            return True
-
-    def _wait(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
-        if len(self._waiting) < self.config.channel_size:
-            self._waiting.add(user, port, address)
-            return
-        port.turned_away("waiting")
-        self._throttle.warn(
-            "full", f"user {name(address)} of port {port.name}: closed, channel_size users wait already"
-        )
-        self._drop(user)
 
     def _client_restarts(self) -> None:
         self.absence.begin(self._timings.restart)
-        self._waiting.client_restarts()
+        self.users.waiting.client_restarts()
 
     def _absence_lasts(self) -> None:
-        self._waiting.restart_is_over()
+        self.users.waiting.restart_is_over()
         self.entrance.apply()
         self._changed()
 
@@ -377,24 +315,6 @@ class ServerTunnel:
 
     def _is_offline(self) -> bool:
         return self.absence.long and self.config.offline == "refuse"
-
-    def _give_up(self, waiting: Waiting) -> None:
-        user = waiting.user
-        waiting.port.dropped += 1
-        why = "no free tunnel connection" if self._transport.session.connected else "no client is connected"
-        who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
-        self._throttle.warn(why, f"{who}: closed after {waiting.patience:g} s: {why}")
-        self._drop(user)
-
-    def _drop(self, user: User) -> None:
-        release(self._poller, user.sock)
-        user.done(NOT_CARRIED)
-
-    def reset(self, user: User) -> None:
-        """Close a user who waits, because the administrator wants it."""
-        self._waiting.discard(user)
-        release(self._poller, user.sock, reset=True)
-        user.done(CLOSED)
 
     def _beat(self) -> None:
         self._transport.beat()

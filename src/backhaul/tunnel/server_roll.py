@@ -8,23 +8,19 @@ from typing import Protocol
 from backhaul.relay.connections import InFlight
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.outcome import Progress
-from backhaul.transports.user import User
 
 from .outcomes import ServedUser
 from .roll import Roll, Row, joined
 from .udp_ports import UdpUser
-from .waiting_users import WaitingUsers
+from .user_dispatcher import UserDispatcher
 
 
 class Desk(Protocol):
     """A tunnel, whose users may wait for a carrier."""
 
     @property
-    def waiting_users(self) -> WaitingUsers:
-        """The users of streams without a carrier."""
-
-    def reset(self, user: User) -> None:
-        """Close a user who waits."""
+    def users(self) -> UserDispatcher:
+        """The dispatcher of its streams."""
 
 
 def server_roll(live: set[InFlight], flows: FlowTable, tunnels: Mapping[str, Desk]) -> Roll:
@@ -39,10 +35,10 @@ def server_roll(live: set[InFlight], flows: FlowTable, tunnels: Mapping[str, Des
 def _waiting(tunnels: Mapping[str, Desk]) -> Iterator[Row]:
     loop = asyncio.get_running_loop()
     for tunnel in list(tunnels.values()):
-        for user in tunnel.waiting_users:
+        for user in tunnel.users.waiting:
             if isinstance(user.done, ServedUser):
                 progress = Progress(len(user.early), 0, "waiting", "")
-                yield Row(user.done.state(progress, loop.time()), functools.partial(tunnel.reset, user))
+                yield Row(user.done.state(progress, loop.time()), functools.partial(tunnel.users.reset, user))
 
 
 def _flows(flows: FlowTable) -> Iterator[Row]:
