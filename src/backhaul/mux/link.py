@@ -20,6 +20,7 @@ from .pacing import avoid_waiting
 from .sender import Outlet, Sender, SenderOwner
 from .stall import StallDetector
 from .targets import CLEAR, Targets
+from .transient import Transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,12 +42,39 @@ _IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
 MakeSender: TypeAlias = "Callable[[SenderOwner, SenderResources, socket.socket, StallDetector], Outlet]"
 
 
-class Link:
+class Link(Transient):
     """Owns a connection and the session on it; its sender writes, and its detector notices stalls.
 
     Reading stays here, although that makes a large class: together with the session it is one path that every read
     takes, and a further object would cost a call.
     """
+
+    __slots__ = (
+        "_ending",
+        "_fresh",
+        "_keepalive",
+        "_parse",
+        "_paused",
+        "_relay",
+        "_whole_frames",
+        "closed",
+        "conn",
+        "feeding",
+        "half_close",
+        "load",
+        "milestone",
+        "number",
+        "owner",
+        "peer",
+        "proved",
+        "proven",
+        "sender",
+        "session",
+        "stall",
+        "targets",
+        "touched",
+        "whole_window",
+    )
 
     def __init__(
         self,
@@ -236,24 +264,6 @@ class Link:
     def on_reset(self, stream: "TunnelStream") -> None:
         """Pass on the reset of a stream."""
         stream.sink.on_reset()
-
-    parked = False
-    """True while the session has no connection, and waits for another one."""
-
-    kept = False
-    """True if it waits for another connection when one is lost: neither end has announced a stop."""
-
-    resumes = False
-    """True if the session outlives its connection; the other end acknowledges its bytes then."""
-
-    def on_ack(self, count: int) -> None:
-        """Do nothing: the session keeps no bytes."""
-
-    def on_ask(self) -> None:
-        """Do nothing: the session acknowledges no bytes."""
-
-    def on_bye(self) -> None:
-        """Do nothing: the session ends with its connection."""
 
     def passed(self) -> None:
         """Act on the milestone, which is then cleared."""

@@ -49,6 +49,23 @@ class ResumableLink(RecordLink):
     Its targets are sealed with the keys of its first connection, because a replay may repeat them on another one.
     """
 
+    __slots__ = (
+        "_acknowledgement",
+        "_awaits_streams",
+        "_due",
+        "_expiry",
+        "_key",
+        "_ledger",
+        "_parked_at",
+        "_sign",
+        "epoch",
+        "identity",
+        "kept",
+        "parked",
+        "private",
+        "signs",
+    )
+
     _relay: "ResumableResources"
     sender: SpooledSender
     resumes = True

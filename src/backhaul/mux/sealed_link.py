@@ -114,6 +114,8 @@ class SealedSender(RecordSender):
 class RecordLink(Link):
     """A session whose bytes are records. ``make_records`` and ``make_sender`` decide about their form."""
 
+    __slots__ = ("_records",)
+
     def __init__(
         self,
         relay: "LinkResources",

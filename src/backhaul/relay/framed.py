@@ -6,7 +6,7 @@ the holes and sends the whole. Its payload goes to the socket in the pieces in w
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
@@ -76,7 +76,7 @@ class FramedRelay:
         self._state = rule.OPEN
         self._from_sock, self._to_sock = traffic if towards_user else (traffic.sent, traffic.received)
         self._bulk = False
-        self._pieces: list[memoryview] = []
+        self._pieces: list[memoryview] | tuple[()] = ()
         self._backlog: bytearray | None = None  # most relays never need one
         self._hold = 0.0  # seconds of silence for which the end of the user is held back
         self._answered = False  # the channel moved bytes last
@@ -164,9 +164,11 @@ class FramedRelay:
 
     def on_data(self, view: memoryview) -> int:
         """Collect the payload, which is delivered when the whole read has been parsed."""
-        if not self._pieces:
+        if self._pieces:
+            self._pieces.append(view)
+        else:
             self.channel.touch(self)
-        self._pieces.append(view)
+            self._pieces = [view]
         return 0
 
     def on_fin(self) -> None:
@@ -190,13 +192,12 @@ class FramedRelay:
 
     def deliver(self) -> None:
         """Write the pieces in the shared buffer; keep a copy of those that the socket does not take."""
+        pieces, self._pieces = self._pieces, ()  # no empty list: most relays are idle
         if self.closed:
-            self._pieces.clear()
             return
-        pieces, self._pieces = self._pieces, []
         try:
             if self._backlog:
-                self._append(pieces)
+                self._append(self._backlog, pieces)
             elif (sent := self._write(pieces)) >= 0:
                 self._keep(pieces, sent)
             self._after_delivery()
@@ -322,7 +323,7 @@ class FramedRelay:
             return
         self._relay.watch(self)
 
-    def _write(self, pieces: list[memoryview]) -> int:
+    def _write(self, pieces: Sequence[memoryview]) -> int:
         """Return how many bytes the socket took, or -1 if it broke."""
         flags = self._flags()
         try:
@@ -350,17 +351,16 @@ class FramedRelay:
         orderly = self._side in self._state.ended or (self.channel.half_close and not self.channel.broken)
         return END_FOLLOWS if orderly else 0
 
-    def _keep(self, pieces: list[memoryview], sent: int) -> None:
+    def _keep(self, pieces: Sequence[memoryview], sent: int) -> None:
         if sent < sum(map(len, pieces)):
             self._backlog = bytearray(memoryview(b"".join(pieces))[sent:])
             self._relay.poller.on_writable(self._sock, self._writable)
             self._relay.budget.hold(self, len(self._backlog))
 
-    def _append(self, pieces: list[memoryview]) -> None:
-        assert self._backlog is not None  # noqa: S101 - the caller has checked it
+    def _append(self, backlog: bytearray, pieces: Sequence[memoryview]) -> None:
         for piece in pieces:
-            self._backlog += piece
-        self._relay.budget.hold(self, len(self._backlog))
+            backlog += piece
+        self._relay.budget.hold(self, len(backlog))
 
     def _count(self, sent: int) -> None:
         self.given += sent

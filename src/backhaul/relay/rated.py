@@ -1,5 +1,6 @@
 """Relays of users with rates. Those of all other users have no code for rates, which cost them nothing."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from backhaul.net.pipes import PIPE_SIZE
@@ -55,7 +56,7 @@ class RatedFramedRelay(FramedRelay):
         super()._took(count)
         self._reads.spend(count)
 
-    def _write(self, pieces: list[memoryview]) -> int:
+    def _write(self, pieces: Sequence[memoryview]) -> int:
         return super()._write(pieces) if self._writes.taken() else 0
 
     def _writable(self) -> None:

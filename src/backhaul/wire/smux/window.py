@@ -147,7 +147,7 @@ class ReceiveWindow:
         self._due = size // 2  # unreported bytes at which a UPD is due; half a window is the Go library's rule
         self._total = 0
         self._unreported = 0
-        self._limits: list[_Limit] = []  # those that have not been passed yet, four for each window
+        self._limits: list[_Limit] | tuple[()] = ()  # those that have not been passed yet, four for each window
 
     def take(self, count: int, unread: int) -> bool:
         """Count ``count`` > 0 bytes as taken by the application, with ``unread`` left; return whether a UPD is due.
@@ -161,7 +161,7 @@ class ReceiveWindow:
         if first:
             return self._begin()
         if self._limits and self._total >= self._limits[0].end:
-            self._reach(unread, self._growth.clock())
+            self._reach(self._limits, unread, self._growth.clock())
         return self._unreported >= self._due
 
     def discard(self, count: int) -> bool:
@@ -178,14 +178,14 @@ class ReceiveWindow:
         """Return the bytes consumed so far, modulo 2^32, for the UPD that is sent now."""
         self._unreported = 0
         if self._growth.size:
-            self._limits.append(_Limit(self._total + self.size, self._growth.clock()))
+            self._announce(_Limit(self._total + self.size, self._growth.clock()))
         return self._total & _MASK
 
     def shrink(self) -> None:
         """Give back the growth for good, because nothing more will arrive or be taken."""
         self._growth.give_back(self.size - self._start)
         self._growth = _NO_GROWTH
-        self._limits.clear()
+        self._limits = ()
         self.size = self._start
         self._due = self.size // 2
 
@@ -197,8 +197,13 @@ class ReceiveWindow:
             self._grow(max(0, INITIAL_WINDOW - self.size) + 1)
         return True
 
-    def _reach(self, unread: int, now: float) -> None:
-        limits = self._limits
+    def _announce(self, limit: _Limit) -> None:
+        if self._limits:
+            self._limits.append(limit)
+        else:
+            self._limits = [limit]  # an idle stream has no list
+
+    def _reach(self, limits: list[_Limit], unread: int, now: float) -> None:
         if self._total > limits[0].end and limits[0].throttled(now):
             self._grow(self.size - 1)
         while limits and limits[0].end < self._total:
@@ -211,4 +216,4 @@ class ReceiveWindow:
             self.size += grown
             self._due = self.size // 4  # early enough that the sender need not stop
             self._unreported = max(self._unreported, self._due)  # the larger window is announced at once
-            self._limits.clear()  # they belong to the smaller window
+            self._limits = ()  # they belong to the smaller window
