@@ -66,6 +66,8 @@ class Patience:
     """Time for a connection that resumes a session, from its admission to the answer of the server."""
     again: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)
     """Pauses before the attempts to resume a session on one control channel; the last one is repeated."""
+    asked: float = 30.0
+    """Time for which a proxy may ask at most, before the next attempt to resume a session; as for other connections."""
     late: float = 0.005
     """Time for which the last frame of a user may wait for other frames of its session to leave with: the target has
     ended before, and at a few hundred users per second another one follows within it."""

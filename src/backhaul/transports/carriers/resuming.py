@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from backhaul.errors import TransportError, reason
+from backhaul.errors import TransportError, reason, retry_after
 from backhaul.mux.greeting import Greeting, encode_greeting, first_reader, frame, read_answer
 from backhaul.mux.link import Link
 from backhaul.mux.resumable_link import ResumableLink
@@ -59,6 +59,7 @@ class Resumer:
         self._watch = Watch(relay, self._want)
         self._attempts: dict[Link, Attempt] = {}
         self._vain: dict[Link, _Vain] = {}
+        self._not_before = 0.0  # the time until which a proxy has asked this client to wait
         self._greeted: Deadlines[Attempt] = Deadlines(relay.patience.resume, Attempt.late)
 
     def disconnected(self) -> None:
@@ -116,6 +117,11 @@ class Resumer:
         self._doubt()
         self.over(attempt)
 
+    def refused(self, error: Exception) -> None:
+        """Dial for no session as long as a proxy has asked for a pause with an error."""
+        asked = min(retry_after(error), self.relay.patience.asked)
+        self._not_before = max(self._not_before, self._loop.time() + asked)
+
     def over(self, attempt: "Attempt") -> None:
         """Forget an attempt, and make another one if the session has no connection."""
         link = attempt.link
@@ -138,10 +144,14 @@ class Resumer:
         return self._vain.setdefault(link, _Vain(self.relay.patience.again))
 
     def _dial(self, attempt: "Attempt") -> None:
-        if self.current(attempt) and attempt.needed:
-            self._door.dial(attempt.dialled, resumes=True)
-        elif self.current(attempt):
+        if not self.current(attempt):
+            return
+        if not attempt.needed:
             self.over(attempt)
+        elif self._loop.time() < self._not_before:
+            self._loop.call_at(self._not_before, self._dial, attempt)
+        else:
+            self._door.dial(attempt.dialled, resumes=True)
 
 
 class _Vain:
@@ -196,6 +206,7 @@ class Attempt:
             release(self._poller, result.sock)
         else:
             log.debug("can't open a connection for session %d: %s", self.link.number, result)
+            self._resumer.refused(result)
         if self._resumer.current(self):
             self._resumer.over(self)
 
