@@ -5,6 +5,7 @@ import math
 
 import pytest
 from msgspec.structs import replace
+from tests.support.middlebox import Line
 from tests.support.mux import links_of
 from tests.support.net import Peer, echo, until, until_reset
 from tests.support.torn import BULK, Torn, exchange, progress, sessions
@@ -15,6 +16,7 @@ from backhaul.wire.smux import Settings
 
 MUX = ["tcpmux", "wsmux", "wssmux"]
 NARROW = "mux_streambuffer = 262144\nmux_recievebuffer = 262144"  # three users who do not read stop a session
+FEW = 8
 IMPATIENT = Settings(keepalive_interval=0.05, keepalive_timeout=0.3)
 FORMS = {"clear": "", "sealed": "encryption = true"}
 
@@ -288,6 +290,25 @@ async def test_a_connection_that_the_server_does_not_read_is_kept(any_net: Net) 
         assert answer == 5 * BULK
     await asyncio.gather(*sending)
     assert not torn.resumed.resumes
+
+
+@every_mux
+@every_form
+async def test_a_server_with_a_full_line_acknowledges_what_it_receives(any_net: Net, form: str) -> None:
+    any_net.patience = {"unacknowledged": 3600.0}
+    listener = any_net.listen()
+    lines, line = f"{form}\nmux_con = {FEW}", Line(rate=1_000_000)
+    torn = await Torn.start(any_net, lines, form, pool=1, target=listener.port, line=line)
+    pairs = [(await any_net.dial(torn.port), await listener.accept()) for _ in range(FEW)]
+    sending = [asyncio.create_task(user.send(BULK)) for user, _ in pairs]
+    receiving = [asyncio.create_task(target.receive(len(BULK))) for _, target in pairs]
+    (server,), (client,) = sessions(torn.server), sessions(torn.client)
+    await until(lambda: server.sender.blocked and client.received > len(BULK) // 4)
+    signs = client.signs
+    await pairs[0][1].send(b"answer")
+    await until(lambda: client.signs > signs)
+    for each in (*sending, *receiving):
+        each.cancel()
 
 
 @one_mux

@@ -23,6 +23,9 @@ class Path:
 
     def __init__(self, client: socket.socket, server: socket.socket, line: "Line") -> None:
         self._ends = client, server
+        if line.rate < math.inf:  # otherwise the kernel holds seconds of a narrow line
+            for end in self._ends:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         self._pumps = [
             asyncio.ensure_future(_pump(client, server, line)),
             asyncio.ensure_future(_pump(server, client, line)),

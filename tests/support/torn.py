@@ -9,11 +9,12 @@ from backhaul.mux.resumable_link import ResumableLink
 from backhaul.server import Server
 from backhaul.state import ResumptionState
 
-from .middlebox import Middlebox
+from .middlebox import Line, Middlebox
 from .mux import links_of
 from .net import HOST, Peer, echo, free_port, until
 from .tunnel import Net
 
+_WIDE = Line()
 BULK = random.Random(18).randbytes(4_000_000)  # noqa: S311 - bytes that repeat nowhere
 
 
@@ -29,11 +30,13 @@ class Torn:
         self.net, self.server, self.client, self.middlebox, self.port = net, server, client, middlebox, port
 
     @classmethod
-    async def start(cls, net: Net, server: str = "", client: str = "", *, pool: int = 2, target: int = 0) -> "Torn":
+    async def start(
+        cls, net: Net, server: str = "", client: str = "", *, pool: int = 2, target: int = 0, line: Line = _WIDE
+    ) -> "Torn":
         """Start both ends; without a ``target`` there is an echo."""
         bind_port, port = free_port(), free_port()
         one = await net.server(bind_port, [f"{HOST}:{port}={target or await net.echo()}"], with_resumption(server))
-        middlebox = net.middlebox(bind_port)
+        middlebox = net.middlebox(bind_port, line)
         other = await net.client(middlebox.port, f"connection_pool = {pool}\n{with_resumption(client)}")
         await until(lambda: len(links_of(one)) == len(links_of(other)) == pool)
         return cls(net, one, other, middlebox, port)

@@ -357,8 +357,9 @@ class ResumableLink(RecordLink):
         self.milestone = 0
 
     def _acknowledge(self) -> None:
-        if self.sender.clear:
-            self._due = False
+        """Acknowledge now, or before the streams send again: on a full line they leave no other moment."""
+        self._due = not self.sender.clear
+        if not self._due:
             count = self._ledger.report(self.received)
             self.sender.transmit_unnumbered(pack_frame(self.session.settings.version, ACK, count))
 
