@@ -164,6 +164,18 @@ async def test_the_relay_closes_all_pairs(bench: Bench) -> None:
     assert not await joint.target.closed()
 
 
+@pytest.mark.parametrize("side", ["user", "target"])
+async def test_the_relay_lets_the_kernel_send_the_rest_of_a_direction_that_is_over(bench: Bench, side: str) -> None:
+    joint = await bench.join()
+    near, far = (joint.user, joint.target) if side == "user" else (joint.target, joint.user)
+    await near.send(b"all of it")
+    near.shut_write()
+    await until(lambda: joint.pair.progress().phase == f"{side} ended")
+    bench.relay.close()
+    assert await far.receive_all() == b"all of it"
+    assert not await near.closed()
+
+
 class TestDrained:
     async def test_at_once_when_nothing_lives(self, bench: Bench) -> None:
         await bench.relay.drained(60)

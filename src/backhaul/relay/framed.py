@@ -236,12 +236,12 @@ class FramedRelay:
         if self.closed:
             return
         self.closed = True
-        reset = ending not in ORDERLY
+        spoilt = () if ending in ORDERLY else rule.spoilt(ending, self._state)
         if self._backlog:
             self._relay.budget.hold(self, 0)
         self._backlog = None
-        release(self._relay.poller, self._sock, reset=reset, drained=self._side in self._state.ended)
-        self.channel.drop(reset=reset and tell)
+        release(self._relay.poller, self._sock, reset=self._other in spoilt, drained=self._side in self._state.ended)
+        self.channel.drop(reset=tell and self._side in spoilt)
         self._relay.finished(self, self.done, Outcome(*self._both_ways(), ending))
 
     def _both_ways(self) -> tuple[int, int]:

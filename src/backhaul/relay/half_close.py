@@ -118,6 +118,15 @@ def _ended(state: State, side: Side) -> State:
     return state._replace(ended=(*state.ended, side))
 
 
+def spoilt(ending: Ending, state: State) -> tuple[Side, ...]:
+    """Return the directions whose sinks are reset at an ending that is not orderly.
+
+    A reset drops the bytes that the kernel has not sent. When the program stops, a direction that is over lacks
+    nothing, so its sink gets all of it and a clean end.
+    """
+    return tuple(side for side in Side if ending is not Ending.SHUTDOWN or side not in state.over)
+
+
 _UNDERSTOOD: Final = Policy(user_over=Action.TELL, target_over=Action.TELL)
 _NOT_BY_FAR: Final = Policy(user_over=Action.HOLD, target_over=Action.CLOSE)
 _NOT_BY_NEAR: Final = Policy(user_over=Action.CLOSE, target_over=Action.CLOSE)

@@ -113,9 +113,10 @@ class Pair:
         if self.closed:
             return
         self.closed = True
-        reset = ending not in ORDERLY
-        release(self.relay.poller, self.to_far.source, reset=reset, drained=rule.USER in self.state.ended)
-        release(self.relay.poller, self.to_near.source, reset=reset, drained=rule.TARGET in self.state.ended)
+        ended, poller = self.state.ended, self.relay.poller
+        spoilt = () if ending in ORDERLY else rule.spoilt(ending, self.state)
+        release(poller, self.to_far.source, reset=rule.TARGET in spoilt, drained=rule.USER in ended)
+        release(poller, self.to_near.source, reset=rule.USER in spoilt, drained=rule.TARGET in ended)
         self.to_far.release()
         self.to_near.release()
         outcome = Outcome(self.to_far.moved, self.to_near.moved, ending)
