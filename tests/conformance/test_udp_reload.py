@@ -68,6 +68,13 @@ class Moving:
             await change(client, transport=transport)
         await self.met(transport)
 
+    async def to_address(self, host: str, met_at: str) -> None:
+        """Reload both ends to another address of the same port, and wait until they have met again."""
+        server, client = self.tunnel.server, self.tunnel.client
+        await change(server, bind_addr=msgspec.structs.replace(server.config.bind_addr, host=host))
+        await change(client, remote_addr=msgspec.structs.replace(client.config.remote_addr, host=met_at))
+        await until(lambda: self.tunnel.connected)
+
     async def met(self, transport: str) -> None:
         """Wait until both ends are connected with this transport."""
         await until(lambda: self.tunnel.connected and self.tunnel.client.tunnel.config.transport == transport)
@@ -194,6 +201,46 @@ async def test_flows_outlive_the_way_to_another_port_and_back(udp_net: UdpNet) -
         await insist(user)
         await moving.flow()
     assert len(moving.target.askers) == 3
+
+
+async def test_flows_outlive_the_way_to_another_address_of_the_same_port(udp_net: UdpNet) -> None:
+    moving = await Moving.start(udp_net, "udp")
+    user = await moving.flow()
+    await moving.to_address("127.0.0.2", "127.0.0.2")
+    await insist(user)
+    await moving.flow()
+    assert len(moving.target.askers) == 2
+
+
+async def test_flows_whose_address_is_in_the_way_of_the_next_one_begin_again(udp_net: UdpNet) -> None:
+    moving = await Moving.start(udp_net, "udp")
+    user = await moving.flow()
+    await moving.to_address("0.0.0.0", "127.0.0.2")
+    await insist(user)
+    assert len(moving.target.askers) == 2
+
+
+async def test_flows_outlive_a_reload_to_an_address_that_the_machine_lacks(udp_net: UdpNet) -> None:
+    moving = await Moving.start(udp_net, "udp")
+    user, server = await moving.flow(), moving.tunnel.server
+    nowhere = msgspec.structs.replace(server.config.bind_addr, host="192.0.2.1")  # RFC 5737: no machine has it
+    with pytest.raises(BackhaulError, match="cannot assign"):
+        await change(server, bind_addr=nowhere)
+    await until(lambda: moving.tunnel.connected)
+    await insist(user)
+    assert len(moving.target.askers) == 1
+
+
+async def test_flows_outlive_a_reload_to_an_address_of_another_program(udp_net: UdpNet) -> None:
+    """It listens on TCP only, so the UDP socket could be opened."""
+    moving = await Moving.start(udp_net, "udp")
+    user, server = await moving.flow(), moving.tunnel.server
+    udp_net.listen(moving.tunnel.bind_port, "127.0.0.2")
+    with pytest.raises(BackhaulError, match="address already in use"):
+        await change(server, bind_addr=msgspec.structs.replace(server.config.bind_addr, host=""))
+    await until(lambda: moving.tunnel.connected)
+    await insist(user)
+    assert len(moving.target.askers) == 1
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tcpmux", "wss"])

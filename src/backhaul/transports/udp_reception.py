@@ -1,5 +1,6 @@
 """The reception of transport udp: a gate for control channels, and a socket for tunnels, of all clients."""
 
+import errno
 from typing import TYPE_CHECKING
 
 from backhaul.net.poller import Poller
@@ -58,28 +59,41 @@ class UdpReception(Reception):
         return UdpGate(self, client)
 
     def succeed(self, before: Reception) -> None:
-        """Take over an open socket, with all tunnels; end those at other addresses of the same port."""
+        """Take over an open socket at this address, with all tunnels."""
         super().succeed(before)
-        for part in self.remainders:
-            if isinstance(part, AllTunnels):
-                self._meet(part)
+        for tunnels in self._others():
+            if tunnels.socket.address == self.tunnels.socket.address:
+                self.tunnels = tunnels
         self.remainders = tuple({self.tunnels: None, **dict.fromkeys(self.remainders)})
 
-    def _meet(self, present: AllTunnels) -> None:
-        address = self.tunnels.socket.address
-        if present.socket.address == address:
-            self.tunnels = present
-        elif present.socket.address[1] == address[1]:
-            present.socket.end()
+    def _others(self) -> list[AllTunnels]:
+        """Return the tunnels of former receptions that are in use."""
+        return [part for part in self.remainders if isinstance(part, AllTunnels) and part is not self.tunnels]
 
     def listen(self) -> None:
-        """Listen; raises OSError."""
-        self.tunnels.socket.open(self._settings)
+        """Listen; raises OSError. Flows at another address end if it keeps this one from being opened."""
+        super().listen()
         try:
-            super().listen()
+            self._open_socket()
         except OSError:
-            self.tunnels.socket.close()
+            super().close()
             raise
+
+    def _open_socket(self) -> None:
+        try:
+            self.tunnels.socket.open(self._settings)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            self._end_those_in_the_way()
+            self.tunnels.socket.open(self._settings)
+
+    def _end_those_in_the_way(self) -> None:
+        """End the flows at other addresses of the port, one of which stands for all addresses of the machine."""
+        port = self.tunnels.socket.address[1]
+        for tunnels in self._others():
+            if tunnels.socket.address[1] == port:
+                tunnels.socket.end()
 
     def close(self) -> None:
         """Stop listening, and close the control channels; flows go on."""
