@@ -67,7 +67,7 @@ class Client:
         self._timings = timings
         self._left: list[ClientTunnel] = []  # whose targets may still be dialled
         self._servers = Destinations(config, self, self._server_names, timings)
-        self._roll = client_roll(self.relay.live, self.relay.flows, self._tunnels, lambda: self.config.transport)
+        self._roll = client_roll(self.relay.live, self.relay.flows, self._tunnels)
         self.stopping = False
         self.draining = False
 

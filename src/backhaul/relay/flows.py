@@ -9,7 +9,7 @@ import asyncio
 import math
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from typing import Protocol
 
 from backhaul.net.endpoints import Address
@@ -17,7 +17,7 @@ from backhaul.net.poller import Poller
 from backhaul.net.udp import Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import Batch
 
-from .outcome import Progress, next_number
+from .outcome import FLOW_OVER, Done, Outcome, Progress, next_number
 from .shares import Shares
 from .traffic import Traffic
 
@@ -34,7 +34,7 @@ class DatagramEnd(Hashable, Protocol):
         """Act on the end of the flow."""
 
 
-def _nothing() -> None:
+def _nothing(_: Outcome) -> None:
     pass
 
 
@@ -46,13 +46,13 @@ class Flow:
     """
 
     __slots__ = (
-        "_done",
         "_far",
         "_near",
         "_table",
         "answered",
         "closed",
         "counters",
+        "done",
         "last_used",
         "number",
         "received",
@@ -72,9 +72,9 @@ class Flow:
         counters: Counters,
         *,
         source: Hashable = "",
-        done: Callable[[], None] = _nothing,
+        done: Done = _nothing,
     ) -> None:
-        self._done = done
+        self.done = done
         self._table = table
         self._near = near
         self._far: DatagramEnd = DatagramQueue(counters)
@@ -147,7 +147,7 @@ class Flow:
         self._table.discard(self)
         self._near.close()
         self._far.close()
-        self._done()
+        self.done(FLOW_OVER)
 
 
 class Refusal:

@@ -6,7 +6,7 @@ import functools
 import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 from backhaul.errors import reason
 from backhaul.net.connector import Dialer, Dialled, ForbiddenAddressError, Permit, anywhere
@@ -14,7 +14,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, Poller, release
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
-from backhaul.relay.outcome import FAILED, Done, Outcome, Progress, next_number
+from backhaul.relay.outcome import FAILED, Outcome, Progress, next_number
 from backhaul.state import UserState
 from backhaul.transports.base import Arrival
 from backhaul.wire.allowed import ALLOWED, REFUSED, AllowList, Verdict
@@ -117,7 +117,8 @@ class Arrivals:
 
     def _dial(self, arrival: Arrival, target: Target, permit: Permit) -> None:
         dialer = self._datagrams if arrival.datagrams else self._streams
-        user = ArrivedUser(self, arrival.target, self._transport, self._loop.time())
+        make = ArrivedFlow if arrival.datagrams else ArrivedUser
+        user = make(self, arrival.target, self._transport, self._loop.time())
         self._users[user] = arrival
         dialled = functools.partial(self._dialled, user, target)
         try:
@@ -167,30 +168,24 @@ class Arrivals:
     def _join(self, user: "ArrivedUser", arrival: Arrival, sock: socket.socket) -> None:
         user.counters = counters = self._book[arrival.target]
         user.target = counters.target or user.target  # one text for all users of the target
-        closed: Done = user  # it must not hold the arrival, which would live as long as the user
-        if arrival.datagrams:
-            counters.flow_came()
-            closed = functools.partial(_flow_closed, counters)
-        else:
-            counters.user_came()
+        user.begin()
         try:
-            arrival.join(sock, counters.traffic, closed)
+            arrival.join(sock, counters.traffic, user)
         except Exception as error:  # noqa: BLE001 - as for dialling
             release(self._poller, sock, reset=True)
-            closed(FAILED)
+            user(FAILED)
             self._break_off(arrival, error)
 
     def closed(self, user: "ArrivedUser", outcome: Outcome) -> None:
-        """Count the end of a user."""
-        user.counters.user_closed()
+        """Log the end of a user of a stream."""
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s", describe("a user", user.target, outcome, self._loop.time() - user.since))
 
     def dialled_for(self) -> Iterator[Row]:
         """Return the users whose targets are being dialled."""
-        for user, arrival in list(self._users.items()):
+        for user in list(self._users):
             if user in self._users:
-                state = user.state(DIALLING, self._loop.time(), datagrams=arrival.datagrams)
+                state = user.state(DIALLING, self._loop.time())
                 yield Row(state, functools.partial(self._reset, user))
 
     def _reset(self, user: "ArrivedUser") -> None:
@@ -203,9 +198,11 @@ class Arrivals:
 
 
 class ArrivedUser(Record):
-    """A user in flight on the client."""
+    """A user in flight on the client. It must not hold the arrival, which would live as long as the user."""
 
     __slots__ = ("_arrivals", "counters", "target", "transport")
+
+    datagrams: ClassVar = False
 
     def __init__(self, arrivals: Arrivals, target: str, transport: str, since: float) -> None:
         self.number = next_number()
@@ -217,13 +214,18 @@ class ArrivedUser(Record):
 
     def __call__(self, outcome: Outcome) -> None:
         """Count the end of the user."""
+        self.counters.user_closed()
         self._arrivals.closed(self, outcome)
 
-    def state(self, progress: Progress, now: float, *, datagrams: bool = False) -> UserState:
+    def begin(self) -> None:
+        """Count the user, whose target is reached."""
+        self.counters.user_came()
+
+    def state(self, progress: Progress, now: float) -> UserState:
         """Return the state of this user."""
         return UserState(
             number=self.number,
-            datagrams=datagrams,
+            datagrams=self.datagrams,
             age=now - self.since,
             target=self.target,
             transport=self.transport,
@@ -234,5 +236,17 @@ class ArrivedUser(Record):
         )
 
 
-def _flow_closed(counters: TargetCounters, _: Outcome) -> None:
-    counters.flow_closed()
+class ArrivedFlow(ArrivedUser):
+    """A UDP user in flight on the client."""
+
+    __slots__ = ()
+
+    datagrams = True
+
+    def __call__(self, _: Outcome) -> None:
+        """Count the end of the user."""
+        self.counters.flow_closed()
+
+    def begin(self) -> None:
+        """Count the user, whose target is reached."""
+        self.counters.flow_came()

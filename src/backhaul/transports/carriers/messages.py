@@ -14,7 +14,7 @@ from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.lent_channel import ClientChannel, LentChannel
 from backhaul.relay.message_channel import MessageChannel
-from backhaul.relay.outcome import FLOW_OVER, Done
+from backhaul.relay.outcome import Done
 from backhaul.relay.rated import kind_of
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.connection import Connection
@@ -274,7 +274,7 @@ class MessageArrival:
         flows = self._relay.flows
         channel.disable_nagle()
         consumer = DatagramChannel(channel, flows.counters)
-        flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
+        flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
         channel.start(consumer, unread=len(self._kept))
         consumer.start(flow.from_near, flow.close, bytes(self._kept))

@@ -15,7 +15,7 @@ from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
+from backhaul.relay.outcome import LOST, RESET_BY_USER, Done
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import Door
 from backhaul.transports.connection import Connection
@@ -304,7 +304,7 @@ class _Announced:
         channel = SmuxChannel(self._link, self._stream)
         consumer = DatagramChannel(channel, flows.counters)
         channel.attach(consumer)
-        flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
+        flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
         consumer.start(flow.from_near, flow.close, bytes(self._kept))
         if self._ended:

@@ -1,6 +1,5 @@
 """A tunnel connection of transport tcp: silent until the target is announced, then raw bytes both ways."""
 
-import functools
 import logging
 import socket
 import time
@@ -11,7 +10,7 @@ from backhaul.net.sockets import expect_outages
 from backhaul.net.udp import Counters
 from backhaul.relay.datagrams_over_tcp import DatagramStream, Join
 from backhaul.relay.flows import Flow, connect_flow
-from backhaul.relay.outcome import FLOW_OVER, Done, Ending
+from backhaul.relay.outcome import Done, Ending
 from backhaul.relay.pair import End, join_sockets
 from backhaul.relay.rated import pair_of
 from backhaul.relay.traffic import Traffic
@@ -188,7 +187,7 @@ class RawFlowArrival:
         flows, tunnel = self._relay.flows, self._connection
         framing = _stamp if tunnel.peer.supports(Feature.DATAGRAMS) else _fitting(_stamp, flows.counters)
         stream = DatagramStream(self._relay.poller, tunnel.sock, framing, Splitter(stamped=False), flows.counters)
-        flow = Flow(flows, stream, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
+        flow = Flow(flows, stream, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
         stream.start(flow.from_near, flow.close, tunnel.received)
 

@@ -1,7 +1,6 @@
 """The client's side of transport udp: a UDP socket for each tunnel."""
 
 import asyncio
-import functools
 import math
 import secrets
 import socket
@@ -13,7 +12,7 @@ from backhaul.net.endpoints import Address
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.udp import DatagramQueue, DatagramSocket, prepare
 from backhaul.relay.flows import Flow, connect_flow
-from backhaul.relay.outcome import FLOW_OVER, Done
+from backhaul.relay.outcome import Done
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.doors.raw import RawDoor
 from backhaul.transports.settings import ClientSettings
@@ -254,9 +253,7 @@ class _Tunnel:
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Join it with the target through ``sock``, a UDP socket that is connected to it."""
         flows = self._owner.relay.flows
-        flow = self._flow = Flow(
-            flows, self, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER)
-        )
+        flow = self._flow = Flow(flows, self, self.target, traffic, flows.counters, done=done)
         connect_flow(self._owner.relay.poller, flow, sock)
         if early := self._early.take():
             flow.from_near(early)
