@@ -114,6 +114,37 @@ async def test_a_flow_follows_an_address_that_changes_while_there_is_no_control_
         await flow.goes_on()
 
 
+async def replaced(flow: Flow, times: int) -> None:
+    """Replace the client's transport so many times by another one; the flow stays on the first."""
+    client = flow.tunnel.client
+    for seconds in range(61, 61 + times):
+        await change(client, keepalive_period=seconds)
+        await until(lambda: client.tunnel.config.keepalive_period == client.config.keepalive_period)
+        await flow.reconnects()
+
+
+async def test_a_flow_follows_an_address_however_often_its_transport_has_been_replaced(lines: str) -> None:
+    """The former transport announces it with the keys of its own last session."""
+    async with ProtectedNet(lines) as net:
+        net.patience = {"announce": QUICK}
+        flow = await flow_of(net)
+        await replaced(flow, times=4)
+        flow.scene.nat.rebind()
+        await flow.goes_on()
+
+
+async def test_announcements_of_former_transports_are_no_datagrams_of_users(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
+        net.patience = {"announce": QUICK}
+        flow = await flow_of(net)
+        await replaced(flow, times=4)
+        seen = len(flow.scene.nat.sent)
+        await until(lambda: len(flow.scene.nat.sent) > seen + 50)
+        flow.user.send(b"?")
+        assert await flow.user.receive() == b"echo:?"
+        assert not flow.user.heard
+
+
 async def test_a_client_that_returns_gets_time_to_announce_its_flows(lines: str) -> None:
     """Its idle tunnels are announced first, and the user has sent in vain for long."""
     async with ProtectedNet(lines) as net:

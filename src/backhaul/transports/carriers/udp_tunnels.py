@@ -65,7 +65,9 @@ class ClientTunnels:
         self._serials = itertools.count(1)  # of sessions
         self._since = 0  # the order of the present session's first announcement
         self._dialect: ServerDialect = V072Server((), self, self._announcers)  # even without a control channel
-        self._before: ServerDialect = self._dialect  # of the session before: its last messages may arrive late
+        self._dialects: dict[int, ServerDialect] = {
+            self._since: self._dialect
+        }  # also of former sessions that may announce tunnels
         self.dropped = 0  # idle tunnels beyond the limit
 
     @property
@@ -78,15 +80,16 @@ class ClientTunnels:
         self._events = events
 
     def client_connected(self, session: ClientSession) -> None:
-        """Expect the announcements of this session; those of the session before may still arrive."""
+        """Expect the announcements of this session, and of former ones that may still arrive."""
         if session.peer.instance and session.peer.instance == self._instance:
             for tunnel in self._by_name.values():
                 tunnel.excuse()
         self._doubtful = [tunnel for tunnel in self._by_name.values() if tunnel.flow]
         self._instance = session.peer.instance
         self._session = session
-        self._announcers.leave(self._client, self._before)
-        self._before, self._dialect = self._dialect, self._dialect_of(session)
+        self._leave_former()
+        self._since = next(self._serials) << ORDER_BITS
+        self._dialect = self._dialects[self._since] = self._dialect_of(session)
 
     def drop_idle(self) -> None:
         """Forget the idle tunnels, because their control channel has ended."""
@@ -152,8 +155,16 @@ class ClientTunnels:
         if self._session.connected and not self._session.keys and not self._socket.knows(self, address):
             self._add(Tunnel(self, self._timekeeper, b"", address))
 
+    def _leave_former(self) -> None:
+        """Expect announcements no more of former sessions without flows, except the last one, which may be late.
+
+        A client that was reloaded announces the flows of each of its former transports with the keys of that one.
+        """
+        heard = {tunnel.order >> ORDER_BITS << ORDER_BITS for tunnel in self._by_name.values() if tunnel.flow}
+        for since in self._dialects.keys() - heard - {self._since}:
+            self._announcers.leave(self._client, self._dialects.pop(since))
+
     def _dialect_of(self, session: ClientSession) -> ServerDialect:
-        self._since = next(self._serials) << ORDER_BITS
         if not session.keys:
             dialect = V072Server(self._announcers.credentials.sizes, self, self._announcers)
             self._announcers.enter_token(self._client, dialect)
