@@ -24,6 +24,7 @@ from backhaul.tunnel.ledger import MAX_FILE, Store
 from backhaul.tunnel.timings import Timings
 
 from .config import ClientConfig, ServerConfig
+from .config.address import EveryAddress
 from .config.secret import Secret
 from .wire import smux
 from .wire.peer import EXTENSIONS, Feature
@@ -111,6 +112,7 @@ def _set_resumption(relay: Relay, config: ServerConfig | ClientConfig) -> None:
     relay.resumption.apply(config.resume_timeout, min(config.resume_memory << 20, relay.budget.limit))
     if isinstance(config, ClientConfig):
         relay.resumption.rotate(config.mux_max_age, config.mux_max_bytes << 20)
+        relay.resumption.sole = len(config.doors) == 1 and not isinstance(config.remote_addr, EveryAddress)
 
 
 def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.middlebox import Line
 from tests.support.mux import links_of
-from tests.support.net import Peer, echo, until, until_reset
+from tests.support.net import Peer, echo, free_port, until, until_reset
 from tests.support.torn import BULK, Torn, exchange, progress, sessions
 from tests.support.tunnel import Net, change
 
@@ -183,6 +183,42 @@ async def test_a_session_that_is_lost_after_such_a_restart_does_not_let_users_wa
     await torn.server.end()
     await any_net.run(replace(torn.server.config, transport=transport))
     await change(torn.client, transport=transport)
+    await until(lambda: torn.client.session().connected)
+    for path in kept:
+        await path.cut()
+    await until_reset(target)
+
+
+async def starts_elsewhere(torn: Torn, transport: str) -> None:
+    """Start the server again, at another address and with another transport, and reload the client."""
+    port = free_port()
+    await torn.server.end()
+    bind, remote = torn.server.config.bind_addr, torn.client.config.remote_addr
+    await torn.net.run(replace(torn.server.config, transport=transport, bind_addr=replace(bind, port=port)))
+    await change(torn.client, transport=transport, remote_addr=replace(remote, port=port))
+
+
+@one_mux
+@pytest.mark.parametrize("transport", ["tcp", "ws", "tcpmux", "wsmux"])
+async def test_a_server_that_started_again_elsewhere_does_not_let_users_wait(any_net: Net, transport: str) -> None:
+    torn, _, target = await Torn.with_user(any_net)
+    await torn.cut(control=True)
+    await starts_elsewhere(torn, transport)
+    await until_reset(target)
+
+
+@one_mux
+@pytest.mark.parametrize("transport", ["tcp", "ws", "tcpmux", "wsmux"])
+async def test_a_session_that_is_lost_after_a_restart_elsewhere_does_not_let_users_wait(
+    any_net: Net, transport: str
+) -> None:
+    torn, _, target = await Torn.with_user(any_net)
+    control, *kept = torn.middlebox.paths
+    torn.middlebox.paths.clear()
+    for path in kept:
+        path.swallow()
+    await control.cut()
+    await starts_elsewhere(torn, transport)
     await until(lambda: torn.client.session().connected)
     for path in kept:
         await path.cut()

@@ -121,6 +121,27 @@ def test_a_transport_takes_over_the_sessions_with_an_earlier_process_of_its_serv
     assert resumption.way_to(session) is here
 
 
+@pytest.mark.parametrize("sole", [True, False])
+@pytest.mark.parametrize("parked", [True, False])
+def test_a_session_ends_that_the_only_server_can_not_have(resumption: Resumption, *, sole: bool, parked: bool) -> None:
+    resumption.sole = sole
+    session = Session(resumption, Way("former:443"))
+    session.parked = parked
+    resumption.left(session)
+    assert session.kept
+    resumption.enter(b"process", Way("server:443"))
+    assert session.kept is not (sole and parked)
+
+
+@pytest.mark.parametrize("sole", [True, False])
+def test_a_session_ends_that_the_only_server_does_not_have_and_refuses(resumption: Resumption, *, sole: bool) -> None:
+    resumption.sole = sole
+    session = Session(resumption, Way("former:443"))
+    session.parked = True
+    resumption.refused_by(b"process", "server:443")
+    assert session.kept is not sole
+
+
 def test_a_transport_that_is_no_longer_connected_tells_nothing(resumption: Resumption) -> None:
     former, present = Way(), Way()
     resumption.enter(b"here", former)

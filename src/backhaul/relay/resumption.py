@@ -77,6 +77,8 @@ class Resumption:
         """The sessions that can be resumed."""
         self.ways: dict[bytes, Way] = {}
         """The transports of a client that are connected, by the instance of the server."""
+        self.sole = False
+        """True if the client has a single server, with one address."""
         self._ended: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_ENDED)
         self.frames = KeptFrames()
         """The memory in which their frames are built, and kept until they are acknowledged."""
@@ -101,6 +103,16 @@ class Resumption:
         for link in list(self.links.values()):
             if link.peer.instance == instance or link.owner.server_address == way.server_address:
                 way.take_over(link)
+            else:
+                self.left(link)
+
+    def left(self, link: Any) -> None:  # noqa: ANN401 - as for a way
+        """End a session without a connection if no transport leads to its server, and the only server is connected.
+
+        The client has been reloaded with the address of another server, or of one that has started again elsewhere.
+        """
+        if link.parked and self.sole and self.ways and not self.way_to(link):
+            link.end("its server has been left")
 
     def way_to(self, link: Any) -> Way | None:  # noqa: ANN401 - as for a way
         """Return the transport that is connected to the server of a session, or to one that has taken its place."""
@@ -111,11 +123,12 @@ class Resumption:
     def refused_by(self, instance: bytes, server_address: str) -> None:
         """End the sessions without a connection that the process of a server does not have, which refuses this client.
 
-        It has taken the place of an earlier process, unless that one is connected at the same time.
+        It has taken the place of an earlier process at its address, unless that one is connected at the same time. The
+        only server has taken the place of any other.
         """
         for link in list(self.links.values()):
             lost = link.parked and link.peer.instance != instance and link.peer.instance not in self.ways
-            if lost and link.owner.server_address == server_address:
+            if lost and (self.sole or link.owner.server_address == server_address):
                 link.end("its server has started again")
 
     def exit(self, way: Way) -> None:

@@ -149,9 +149,11 @@ class MuxClient(PooledClient[Link]):
         self._resumer.forget(link)
 
     def _pass_on(self, link: Link) -> None:
-        """Let another transport serve a session, if one is connected to the same server."""
+        """Let another transport serve a session, if one is connected to the same server; end one that was left."""
         if way := self._resumption.way_to(link):
             way.take_over(link)
+        else:
+            self._resumption.left(link)
 
     def _adopt(self, link: Link) -> None:
         """Use a session again, which may be that of another control channel."""
