@@ -141,8 +141,60 @@ def test_a_window_grows_when_the_peer_stops_at_its_end(reached: float, more: flo
     window.take(rest, 0)
     window.report()
     clock.now = more
-    window.take(1, 0)
+    assert window.take(1, 0) is grows  # a larger window is announced at once
     assert window.size == (2 * size - 1 if grows else size)
+
+
+class Halves:
+    """A window of which each half has been reported, so that the peer has two limits before it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.growth = Growth(POOL, self.clock.read)
+        self.window = ReceiveWindow(BASE, self.growth)
+        self.window.take(1, 0)
+        self.size = self.window.size
+        self.first = self.size  # bytes that are not taken yet, up to the first limit
+        self.window.report()
+        self.take(self.size // 2)
+        self.window.report()
+        self.second = self.size // 2  # bytes from there to the second limit
+
+    def take(self, count: int) -> None:
+        """Take bytes that arrive a moment later."""
+        self.clock.now += 0.1
+        self.window.take(count, 0)
+        self.first -= count
+
+
+def test_a_window_grows_when_the_peer_stops_at_a_later_end() -> None:
+    halves = Halves()
+    halves.take(halves.first + halves.second)
+    halves.take(1)
+    assert halves.window.size == 2 * halves.size - 1
+
+
+def test_a_window_grows_once_for_the_limits_of_one_window() -> None:
+    halves = Halves()
+    halves.take(halves.first)
+    halves.take(1)
+    assert halves.window.size == 2 * halves.size - 1
+    halves.take(halves.second - 1)
+    halves.take(1)
+    assert halves.window.size == 2 * halves.size - 1
+
+
+def test_a_window_gives_its_growth_back_once_and_grows_no_more() -> None:
+    halves = Halves()
+    halves.take(halves.first)
+    halves.take(1)
+    for _ in range(2):
+        halves.window.shrink()
+        assert (halves.window.size, halves.growth.left) == (BASE, POOL)
+    halves.window.report()
+    halves.take(BASE)
+    halves.take(1)
+    assert (halves.window.size, halves.growth.left) == (BASE, POOL)
 
 
 def throttled(clock: Clock, growth: Growth) -> int:

@@ -92,6 +92,7 @@ def test_an_update_is_due_at_the_first_bytes_and_at_half_the_window(size: int, c
 
 
 @given(st.integers(1, 2**31 - 1), st.lists(st.integers(1, 70000)))
+@example(4, [1, 1])
 def test_discarded_bytes_are_reported_in_time_for_the_initial_window(size: int, counts: list[int]) -> None:
     window = constant(size)
     total = unreported = 0
@@ -121,6 +122,7 @@ def test_a_constant_window_is_used_in_full_in_each_round_trip() -> None:
 
 
 @given(COUNTER, st.integers(0, 2**31 - 1), st.integers(0, 100000))
+@example(5, 1, 0)
 def test_a_stretch_ends_at_the_next_half_of_a_window(sent: int, size: int, in_flight: int) -> None:
     window = SendWindow()
     window.sent(sent)
