@@ -14,10 +14,10 @@ ANY_WAY = SocketOptions()
 
 def watch(monkeypatch: pytest.MonkeyPatch, *sources: str) -> Whereabouts:
     """Return whereabouts that have begun, with the sources of the ways to the server in the order of the looks."""
-    upcoming = iter(sources)
-    monkeypatch.setattr("backhaul.tunnel.whereabouts.source_of", lambda *_: next(upcoming))
+    server, upcoming = "192.0.2.1", iter(sources)
+    monkeypatch.setattr("backhaul.tunnel.whereabouts.source_of", lambda to, _: next(upcoming) if to == server else "")
     whereabouts = Whereabouts(NO_SLEEP)
-    whereabouts.begin("192.0.2.1")
+    whereabouts.begin(server)
     return whereabouts
 
 
