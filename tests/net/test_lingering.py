@@ -13,6 +13,7 @@ from backhaul.net.poller import EpollPoller, LoopPoller, Poller, linger, release
 from backhaul.net.predicates import has_error
 
 UNREAD = bytes(200_000)  # more than one read
+ENDLESS = 3600.0  # seconds: only the peer's end closes a connection
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ async def sockets() -> AsyncIterator[Sockets]:
 @pytest.fixture(params=[EpollPoller, LoopPoller])
 async def poller(request: pytest.FixtureRequest, sockets: Sockets) -> AsyncIterator[Poller]:
     poller: Poller = request.param()
+    poller.lingering = Lingering(poller, patience=ENDLESS)
     yield poller
     poller.close()
 
@@ -63,7 +65,7 @@ async def test_a_peer_that_does_not_end_is_cut(poller: Poller, sockets: Sockets)
 async def test_a_peer_that_sends_too_much_is_cut(poller: Poller, sockets: Sockets) -> None:
     near, far = await sockets.pair()
     assert far.fill() > len(UNREAD)
-    Lingering(poller, most_discarded=len(UNREAD)).add(near.sock)
+    Lingering(poller, patience=ENDLESS, most_discarded=len(UNREAD)).add(near.sock)
     await until(lambda: near.sock.fileno() < 0)
 
 
