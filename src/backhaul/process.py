@@ -19,7 +19,7 @@ from backhaul.config.schema import Config, certificates_of, side_of
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.traffic import TrafficBoard
-from backhaul.net.descriptors import descriptor_limit
+from backhaul.net.descriptors import descriptor_limit, least_limit, shortage
 from backhaul.net.listeners import Listeners
 from backhaul.net.unix_sockets import listener_at
 from backhaul.system.files import stamp_of
@@ -51,6 +51,7 @@ log = logging.getLogger("backhaul")
 
 _ECHO: Final = 0.2  # seconds; a parent passes on at once what the terminal has sent to both
 _LOOK_EVERY: Final = 1.0  # seconds between checks of the configuration file; v0.7.2 polls it too
+_POOL: Final = 8  # a client's default; more idle tunnel connections are closed if no user needs them
 _LOG: Final = frozenset({"log_level", "log_format"})
 _WEB: Final = frozenset(
     {
@@ -110,6 +111,7 @@ class Process:
             async with serving(self._socket, door, self._turn) as replaced:
                 watch = await self._start_monitor(self._config)
                 await self._access.apply(self._config)
+                await self._look_at_descriptors(watch)
                 _settle_memory()
                 self._manager.ready()
                 self._tell()
@@ -122,6 +124,20 @@ class Process:
                 await self._end_in_order(replaced)
                 await self._access.close()
                 await self._hooks.close()
+
+    async def _look_at_descriptors(self, watch: "Monitor | None") -> None:
+        """Warn if there may be too few for a user; end, and raise BackhaulError, if there certainly are."""
+        least, most = (least_limit(idle) for idle in _idle(self._config))
+        if descriptor_limit() >= least:
+            if line := shortage(most):
+                log.warning("%s", line)
+            return
+        if watch:
+            await watch.stop()
+        await self._end.end()
+        await self._access.close()
+        await self._hooks.close()
+        raise BackhaulError(shortage(most))
 
     async def _until_stopped(self, watch: "Monitor | None") -> "Monitor | None":
         """Watch the file and notify the service manager until the stop; return the monitor in use."""
@@ -283,6 +299,14 @@ class Process:
         if text != self._shown:
             self._manager.status(text)
             self._shown = text
+
+
+def _idle(config: Config) -> tuple[int, int]:
+    """Return the least and the largest number of idle tunnel connections before the first user."""
+    if isinstance(config, ServerConfig):
+        return 0, _POOL
+    pool = min(config.connection_pool, _POOL)
+    return pool, pool
 
 
 def _load(file: Path) -> Config:

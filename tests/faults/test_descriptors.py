@@ -5,22 +5,22 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.support.net import HOST, Peer, free_port
+from tests.support.net import HOST, Peer, free_port, until
 from tests.support.program import Program
 from tests.support.tunnel import BUILT, TOKEN, Net
 
 DESCRIPTORS = 40
 
 
-async def start(net: Net, folder: Path, lines: str = "") -> tuple[Program, int, int]:
+async def start(net: Net, folder: Path, lines: str = "", *, descriptors: int = DESCRIPTORS) -> tuple[Program, int, int]:
     """Run a server that may open few descriptors; return it and its two ports."""
     bind_port, user_port = free_port(), free_port()
     file = folder / "server.toml"
     file.write_text(
-        f'[server]\nbind_addr = "{HOST}:{bind_port}"\ntransport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\n'
-        f'ports = ["{HOST}:{user_port}={await net.echo()}"]\n{lines}\n'
+        f'[server]\nbind_addr = "{HOST}:{bind_port}"\ntransport = "{net.transport}"\ntoken = "{TOKEN}"\n'
+        f'skip_optz = true\nports = ["{HOST}:{user_port}={await net.echo()}"]\n{lines}\n'
     )
-    return await Program.start("-c", file, descriptors=DESCRIPTORS), bind_port, user_port
+    return await Program.start("-c", file, descriptors=descriptors), bind_port, user_port
 
 
 async def answered(user: Peer) -> bool:
@@ -74,6 +74,54 @@ async def test_users_leave_room_for_the_connections_that_carry_them(net: Net, tm
         await net.stop(client)
     finally:
         await server.kill()
+
+
+async def the_least(program: Program) -> int:
+    """Return the limit that a program names which ends because its own is lower."""
+    assert await program.ended() == 1
+    last = program.lines[-1]
+    assert "[FATAL] limit of open files: " in last
+    assert "Traceback" not in program.text
+    return int(last.partition("at least ")[2].split()[0])
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tcpmux"])
+async def test_a_server_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: Path, transport: str) -> None:
+    net.transport = transport
+    failed, *_ = await start(net, tmp_path, descriptors=24)
+    server, bind_port, user_port = await start(net, tmp_path, descriptors=await the_least(failed))
+    try:
+        await server.line("server listens on")
+        client = await net.client(bind_port)
+        await server.line("tunnel is up")
+        user = await net.dial(user_port)
+        assert await answered(user)
+        user.close()
+        await net.stop(client)
+    finally:
+        await server.kill()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tcpmux"])
+async def test_a_client_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: Path, transport: str) -> None:
+    net.transport = transport
+    bind_port, user_port = free_port(), free_port()
+    server = await net.server(bind_port, [f"{HOST}:{user_port}={await net.echo()}"])
+    file = tmp_path / "client.toml"
+    file.write_text(
+        f'[client]\nremote_addr = "{HOST}:{bind_port}"\ntransport = "{transport}"\ntoken = "{TOKEN}"\n'
+        "skip_optz = true\n"
+    )
+    least = await the_least(await Program.start("-c", file, descriptors=30))
+    client = await Program.start("-c", file, descriptors=least)
+    try:
+        await client.line("tunnel is up")
+        user = await net.dial(user_port)
+        assert await answered(user)
+        user.close()
+    finally:
+        await client.kill()
+        await until(lambda: not server.tunnel.connected)
 
 
 async def test_flows_leave_room_for_administrators(net: Net, tmp_path: Path) -> None:

@@ -6,17 +6,22 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from backhaul import __version__
 from backhaul.bare_tokens import warned
 from backhaul.config import load_usable
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
+from backhaul.net.descriptors import descriptor_limit, shortage
 from backhaul.process import Process
 from backhaul.system import limits, tuning
 from backhaul.system.log import configure
 
 log = logging.getLogger("backhaul")
+
+_FEWEST: Final = 24  # descriptors without which no end can start
+_LEAST: Final = 40  # descriptors for an end with a port, its idle connections, and a user
 
 
 def serve_one(file: str) -> int:
@@ -36,8 +41,8 @@ def serve(file: str, config: Config) -> int:
     )
     for warning in config.warnings:
         log.warning("%s", warning)
-    prepare_machine(tune=not config.skip_optz)
     try:
+        prepare_machine(tune=not config.skip_optz)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_run(file, config))
     except BackhaulError as error:
@@ -47,10 +52,15 @@ def serve(file: str, config: Config) -> int:
 
 
 def prepare_machine(*, tune: bool) -> None:
-    """Raise limits, and with ``tune`` change kernel settings."""
+    """Raise limits, and with ``tune`` change kernel settings.
+
+    Raises BackhaulError if there are too few descriptors for an end to start.
+    """
     if tune:
         tuning.tune()
     limits.raise_descriptor_limit(limits.TUNED_LIMIT if tune else 0)
+    if descriptor_limit() < _FEWEST:
+        raise BackhaulError(shortage(_LEAST))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -51,7 +51,11 @@ def serve_several(arguments: Sequence[str]) -> int:
         ", ".join(str(file.absolute()) for file in files),
         os.getpid(),
     )
-    prepare_machine(tune=not all(config.skip_optz for config in usable.values()))
+    try:
+        prepare_machine(tune=not all(config.skip_optz for config in usable.values()))
+    except BackhaulError as error:
+        log.critical("%s", error)
+        return 1
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_Ends(arguments).run())
 

@@ -1,6 +1,7 @@
 """The division of the limit of open files among users, clients and everything else."""
 
 import math
+import os
 import resource
 import socket
 import sys
@@ -10,6 +11,8 @@ from typing import Final
 
 _RESERVED: Final = 8  # the reserve is an eighth of all descriptors
 _ENOUGH: Final = 64  # and no larger than this
+_ONE_USER: Final = 3  # descriptors beside idle connections: control channel, tunnel connection, and user or target
+_PASSING: Final = 4  # descriptors of the log, of files that are read and of names that are looked up
 _ASK_EVERY: Final = 1.0  # seconds between two reads of the limit, each of which takes 3 us
 
 
@@ -62,7 +65,40 @@ class Descriptors:
     def _ask(self) -> None:
         self._ask_at = self._clock() + _ASK_EVERY
         self._total = self._limit()
-        self._reserve = min(self._total // _RESERVED, _ENOUGH)
+        self._reserve = _reserve(self._total)
+
+
+def _reserve(total: int) -> int:
+    return min(total // _RESERVED, _ENOUGH)
+
+
+def shortage(least: int) -> str:
+    """Return a line about a limit that is lower than ``least``; empty if it is not."""
+    limit = descriptor_limit()
+    remedy = "raise it (LimitNOFILE in the unit, or `ulimit -n`)"
+    return (
+        f"limit of open files: {limit}, at least {least} are needed to serve users; {remedy}" if limit < least else ""
+    )
+
+
+def least_limit(idle: int) -> int:
+    """Return the lowest limit for an end that has started in this process to serve a user beside ``idle`` connections.
+
+    Those are dialled before any user comes.
+    """
+    limit = needed = _first_free() + _PASSING + idle + _ONE_USER
+    while limit - _reserve(limit) < needed:
+        limit += 1
+    return limit
+
+
+def _first_free() -> int:
+    try:
+        first = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # there is none
+        return descriptor_limit()
+    os.close(first)
+    return first
 
 
 def boundless() -> int:
