@@ -176,6 +176,7 @@ class Nat:
         self._net = net
         self._target = target
         self._outside: dict[Address, UdpPeer] = {}
+        self._frozen: set[Address] = set()
         self.upwards: Callable[[bytes], int] = lambda _: 1  # copies of each datagram that are passed on
         self.downwards: Callable[[bytes], int] = lambda _: 1
         self.host = HOST  # the address that clients inside want to reach
@@ -192,7 +193,13 @@ class Nat:
             peer.close()
         self._outside.clear()
 
+    def freeze(self) -> None:
+        """Drop all datagrams of the present addresses inside, and those to them."""
+        self._frozen |= self._outside.keys()
+
     def _from_inside(self, data: bytes, address: Address) -> None:
+        if address in self._frozen:
+            return
         if address not in self._outside:
             self._outside[address] = self._net.udp(
                 self._target, self.host, heard=lambda answer, _: self._from_outside(answer, address)
@@ -201,5 +208,7 @@ class Nat:
             self._outside[address].send(data)
 
     def _from_outside(self, data: bytes, address: Address) -> None:
+        if address in self._frozen:
+            return
         for _ in range(self.downwards(data)):
             self._inside.send(data, address)

@@ -146,6 +146,10 @@ class Middlebox:
         for path in self.paths:
             await path.cut()
 
+    def hold(self) -> None:
+        """Leave new connections to the kernel: they are open to the client, and nobody answers."""
+        asyncio.get_running_loop().remove_reader(self.listener.sock)
+
     def _accept(self) -> None:
         client, _ = self.listener.sock.accept()
         if len(self.paths) >= self.most:

@@ -111,13 +111,38 @@ def test_a_sign_of_life_ends_the_doubt(sign: Callable[[Liveness, float], None]) 
     assert liveness.doubtful(110)
 
 
-def test_a_suspected_server_is_asked_once_and_given_up_soon_without_an_answer() -> None:
+def test_a_suspected_server_is_asked_once() -> None:
     liveness, patience = Liveness(), Timings().suspicion
     liveness.begin(0)
     assert liveness.suspect(10)
     assert not liveness.suspect(10 + patience / 2)
-    assert not liveness.lasts_too_long(10 + patience / 2, can_ask=True)
-    assert liveness.lasts_too_long(10 + patience, can_ask=True)
+    assert liveness.silent_for(10 + patience) == 10 + patience
+
+
+def answering(*delays: float) -> Liveness:
+    """Return the liveness of a server whose answers have taken so long."""
+    liveness = Liveness()
+    liveness.begin(0)
+    for moment, delay in zip(range(0, 1000, 100), delays, strict=False):
+        liveness.suspect(moment)
+        liveness.alive(moment + delay)
+    return liveness
+
+
+def test_a_fast_server_gets_the_usual_time_for_its_answer() -> None:
+    assert answering(0.1, 0.2).patience == Timings().suspicion
+
+
+def test_a_slow_server_gets_more_time_for_its_answer() -> None:
+    assert answering(1.5, 2.0).patience == 4.0
+
+
+def test_the_end_of_an_outage_counts_as_a_slow_answer() -> None:
+    assert answering(40.0).patience == answering(5.0).patience
+
+
+def test_a_server_that_is_fast_again_gets_the_usual_time_soon() -> None:
+    assert answering(5.0, *[0.1] * 10).patience == Timings().suspicion
 
 
 def test_an_answer_ends_the_suspicion() -> None:

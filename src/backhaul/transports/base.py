@@ -320,6 +320,10 @@ class ClientTransport(ClientControl, Protocol):
         """The number of tunnel connections that wait for a user."""
 
     @property
+    def in_use(self) -> bool:
+        """True while users are on connections that only the control channel shows to be dead."""
+
+    @property
     def urgent(self) -> bool:
         """True while users in flight may need a control channel, to go on."""
 
@@ -341,6 +345,9 @@ class ClientTransport(ClientControl, Protocol):
 
     def open(self) -> None:
         """Dial one more tunnel connection, in the background."""
+
+    def announce(self) -> None:
+        """Tell the server where tunnels without a connection are, because their addresses may have changed."""
 
     @property
     def leaving(self) -> int:

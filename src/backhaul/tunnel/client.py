@@ -20,7 +20,6 @@ from .carrier_check import CarrierCheck
 from .checkups import Checkups
 from .dial_pace import DialPace
 from .failed_attempts import FailedAttempts
-from .liveness import Liveness
 from .named_log import NamedLog
 from .news import News
 from .openings import Openings
@@ -28,6 +27,7 @@ from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
 from .reached import Reached
 from .roll import Row
+from .server_watch import ServerWatch
 from .standing import Standing, View
 from .target_book import TargetBook
 from .timings import Timings
@@ -100,7 +100,7 @@ class ClientTunnel:
         self._pace = DialPace(transport.open, config.dial_rate)
         self._timings = timings
         self._openings = Openings(timings.refill_pauses, self._log)
-        self._liveness = Liveness(timings)
+        self._watch = ServerWatch(transport, timings, self.control_lost, lambda: bool(self.name))
         self._throttle = LogThrottle(self._log)
         self._whereabouts = Whereabouts(timings.nap, mark=config.mark, interface=config.bind_interface)
         self.fit = CarrierCheck(self._log)  # fed by the transport
@@ -233,12 +233,12 @@ class ClientTunnel:
 
     def signal_received(self, signal: Signal) -> None:
         """Act on a signal of the server."""
-        self._liveness.alive(self._loop.time())
+        self._watch.heard()
         if signal == Signal.CHANNEL:
             if self._pool.requested(self._transport.spare):
                 self._open()
         elif signal == Signal.HEARTBEAT:
-            self._liveness.beat(self._loop.time())
+            self._watch.beat()
         elif why := _FAREWELLS.get(signal):
             self.control_lost(why)
 
@@ -249,6 +249,7 @@ class ClientTunnel:
     def tunnel_failed(self, error: Exception) -> None:
         """Note that a tunnel connection could not be opened."""
         self._openings.failed(reason(error), self._loop.time(), retry_after(error))
+        self.doubt()  # the server may know this control channel no more
 
     def check_requested(self, check: Check) -> None:
         """Check the health of a target, as the server wants it."""
@@ -261,14 +262,15 @@ class ClientTunnel:
 
     def doubt(self) -> None:
         """Ask for a sign of life, because the line may be dead, and give the server up soon without one."""
-        if self._channel_open and self._transport.can_ask and self._liveness.suspect(self._loop.time()):
-            self._transport.probe()
-            self._loop.call_later(self._timings.suspicion, self._judge, self._lost)
+        if self._channel_open:
+            self._transport.announce()
+            self._watch.doubt()
 
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target of a user, and join both."""
         self.fit.proved()
         self._pool.arrived()
+        self._watch.user_came()
         self._arrivals.arrived(arrival)
 
     def expect_change(self) -> None:
@@ -303,6 +305,7 @@ class ClientTunnel:
         finally:
             self._channel_open = False
             self.peer = ""
+            self._watch.end()
             self._checkups.close()
             self._pace.clear()
             self._transport.disconnect()
@@ -330,7 +333,7 @@ class ClientTunnel:
 
     async def _keep(self, lost: asyncio.Future[str]) -> str:
         """Fill and watch the pool until the control channel is lost; return the reason."""
-        self._liveness.begin(self._loop.time())
+        self._watch.begin()
         self._whereabouts.begin(self.peer)
         while not lost.done():
             self._tick()
@@ -346,7 +349,7 @@ class ClientTunnel:
                 self._open()
         if self._whereabouts.changed():  # the clock of this loop may not have counted the silence
             self.doubt()
-        self._check_silence()
+        self._watch.look()
 
     def _open(self) -> None:
         """Dial one more tunnel connection, up to two limits, because a server may ask for any number."""
@@ -366,20 +369,6 @@ class ClientTunnel:
             f"the server asks for more than {most} tunnel connections: refused; "
             "if it has so many users, raise the limit of open files (LimitNOFILE)",
         )
-
-    def _judge(self, channel: asyncio.Future[str] | None) -> None:
-        """Give up a suspected server that has sent nothing since, unless that channel is gone already."""
-        if channel and channel is self._lost and not channel.done():
-            self._check_silence()
-
-    def _check_silence(self) -> None:
-        """Ask a silent server for a sign of life, and give it up when the silence lasts."""
-        now, can_ask = self._loop.time(), self._transport.can_ask
-        if can_ask and self._liveness.doubtful(now):
-            self._transport.probe()
-        if self._liveness.lasts_too_long(now, can_ask=can_ask):
-            limit = f"no heartbeat for {self._liveness.limit(can_ask=can_ask):.0f} s"
-            self.control_lost(f"no answer within {self._timings.suspicion:g} s" if self._liveness.suspicious else limit)
 
     def _pause(self, lasted: float, why: str, *, protected: bool) -> float:
         """Return the seconds to wait. A protected server tells why it has closed the channel, others leave a guess."""

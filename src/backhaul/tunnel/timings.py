@@ -47,9 +47,21 @@ class Timings:
     """The shortest silence for that, because a busy machine may send late."""
     nap: float = 5.0
     """The time without a look that shows that this machine has slept. Its address and that of its NAT may be new."""
+    ask: float = 10.0
+    """The silence of a protected server after which a client asks for a sign of life, or up to 30 % sooner."""
+    ask_in_use: float = 2.5
+    """The same while there are users, and for ``recent`` seconds after the last one came: others may wait in vain."""
+    recent: float = 60.0
+    """See ``ask_in_use``."""
     suspicion: float = 1.5
-    """The time for a server's sign of life after a sleep, or when sessions that can be resumed are silent, too. It is
-    short, because their users wait, and a wrong guess costs only a handshake."""
+    """The time for a server's sign of life when it is asked because the line may be dead; twice that of the slowest
+    answer, if that is longer. It is short, because users wait, and a wrong guess costs only a handshake."""
+    beside: float = 3.0
+    """The time for an answer on another connection if there is none on the control channel. In 3 seconds a SYN is sent
+    twice (RFC 6298: after 1 and 3 seconds), so on a line that comes back the next one is a second away."""
+    asked_beside: int = 3
+    """The number of such connections that are tried before a control channel without an answer is given up. One is
+    enough for a client that has other servers."""
     urgent: float = 1.0
     """The longest pause between attempts to connect while users wait in such sessions, which end after a while."""
     silence_unasked: float = 300.0

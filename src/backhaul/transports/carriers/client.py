@@ -88,6 +88,11 @@ class DoorClient:
         return self._door.server_address
 
     @property
+    def in_use(self) -> bool:
+        """True while users are on connections that only the control channel shows to be dead."""
+        return False
+
+    @property
     def urgent(self) -> bool:
         """True while users in flight may need a control channel, to go on."""
         return False
@@ -100,6 +105,9 @@ class DoorClient:
     def probe(self) -> None:
         """Ask the server for a sign of life."""
         self._door.probe()
+
+    def announce(self) -> None:
+        """Do nothing: the server knows where connections are."""
 
     @property
     def measurable(self) -> bool:

@@ -309,6 +309,11 @@ class DedicatedClient(PooledClient[IdleConnection]):
         return len(self._lent)
 
     @property
+    def in_use(self) -> bool:
+        """True while connections have users."""
+        return bool(self._lent)
+
+    @property
     def connections(self) -> int:
         """The number of tunnel connections that wait, are lent or are being dialled."""
         return super().connections + len(self._lent)

@@ -1,6 +1,7 @@
 """The client's side of transport udp: a UDP socket for each tunnel."""
 
 import asyncio
+import contextlib
 import math
 import secrets
 import socket
@@ -70,6 +71,11 @@ class UdpClient(DoorClient):
         return 0
 
     @property
+    def in_use(self) -> bool:
+        """True while tunnels have flows."""
+        return bool(self._assigned)
+
+    @property
     def opening(self) -> int:
         """The number of tunnels that wait for the control channel."""
         return self._opening
@@ -89,6 +95,7 @@ class UdpClient(DoorClient):
         self._announce_no_more()
         if self.dialect.repeats:
             self._follow()
+            self._leave_doubtful()
             self._announce_after(_SOON)
             self._begin()
         else:
@@ -144,8 +151,13 @@ class UdpClient(DoorClient):
             self._announce_no_more()
 
     def probe(self) -> None:
-        """Ask for a sign of life, and announce the tunnels, whose addresses may have changed."""
+        """Ask for a sign of life; tunnels through which nothing arrives from now on may be dead, too."""
         super().probe()
+        for tunnel in self._assigned:
+            tunnel.doubtful = True
+
+    def announce(self) -> None:
+        """Announce the tunnels, whose addresses may have changed."""
         if self._announcing:
             self._announce_no_more()
             self._announce_all(self.relay.patience.announce)
@@ -170,6 +182,13 @@ class UdpClient(DoorClient):
                     tunnel.move(self._dial())
         except OSError:  # no route at the moment
             return
+
+    def _leave_doubtful(self) -> None:
+        """Give tunnels that may be dead other sockets: a router can forget what to do with the old ones for ever."""
+        with contextlib.suppress(OSError):  # no route at the moment
+            for tunnel in self._assigned:
+                if tunnel.doubtful:
+                    tunnel.move(self._dial())
 
     def _dial(self) -> socket.socket:
         return _connect(*self._server, self._settings.tunnel_options)
@@ -224,13 +243,26 @@ def _ends(sock: socket.socket) -> tuple[str, tuple[Any, ...]]:
 class _Tunnel:
     """A socket that waits for a flow, the arrival of that flow, and then its near end."""
 
-    __slots__ = ("_announced", "_early", "_flow", "_heard", "_line", "_name", "_owner", "_socket", "ends", "target")
+    __slots__ = (
+        "_announced",
+        "_early",
+        "_flow",
+        "_heard",
+        "_line",
+        "_name",
+        "_owner",
+        "_socket",
+        "doubtful",
+        "ends",
+        "target",
+    )
     datagrams = True
 
     def __init__(self, owner: UdpClient, sock: socket.socket) -> None:
         self._owner = owner
         self._use(sock)
         self._heard = True  # from the server since the last datagrams of the target
+        self.doubtful = False  # the server has been asked for a sign of life, and nothing has arrived since
         self._announced = 0.0  # time of the last announcement
         self._name = secrets.token_bytes(TUNNEL_SIZE)
         self._early = DatagramQueue(owner.relay.flows.counters)  # datagrams before the target's socket was ready
@@ -285,6 +317,7 @@ class _Tunnel:
 
     def _received(self, batch: Batch, address: Address) -> None:
         self._heard = True
+        self.doubtful = False
         batch = self._line.open(batch, address) if self.target else self._after_assignment(batch, address)
         if batch and self._flow:
             self._flow.from_near(batch)

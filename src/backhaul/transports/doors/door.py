@@ -110,7 +110,7 @@ class SealingDoor(ABC):
         try:
             return await self._ask()
         except UnansweredError:
-            self._mute = True
+            self._mute = not self.protected  # the line is bad if it is
             raise
 
     @abstractmethod
