@@ -1,6 +1,9 @@
 """The detector of stalls: from reports about reading and sending to its verdict."""
 
-from dataclasses import replace
+import asyncio
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import pytest
 from tests.support.tunnel import Net
@@ -31,3 +34,86 @@ async def test_a_session_moves_again_when_both_directions_do(net: Net, unread: f
     assert changes == [True, False]
     relay.close()
     poller.close()
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock a test moves ahead."""
+
+    skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped
+
+    def skip(self, seconds: float) -> None:
+        """Move the clock, and call the timers that are due."""
+        self.skipped += seconds
+        self.run_until_complete(asyncio.sleep(0))
+
+
+@dataclass
+class Watched:
+    """A detector with a session of three streams, and the time of a test."""
+
+    time: SkippingLoop
+    conn: socket.socket
+    loop: asyncio.AbstractEventLoop = field(init=False)
+    patience: Patience = field(default_factory=Patience)
+    changes: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.loop = self.time
+        self.detector = StallDetector(self, self.conn, range(3), lambda: self.changes.append(self.detector.stalled))
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    loop = SkippingLoop()
+    near, far = socket.socketpair()
+    with near, far:
+        yield Watched(loop, near)
+    loop.close()
+
+
+def test_a_session_stalls_when_it_is_not_read_for_too_long(watched: Watched) -> None:
+    detector = watched.detector
+    detector.reading_stops()
+    watched.time.skip(watched.patience.unread / 2)
+    assert not detector.detect()
+    watched.time.skip(watched.patience.unread)
+    assert detector.detect()
+    detector.reading_goes_on()
+    assert watched.changes == [True, False]
+
+
+def test_a_session_stalls_when_its_bytes_do_not_leave_for_too_long(watched: Watched) -> None:
+    detector = watched.detector
+    detector.sending_waits()
+    watched.time.skip(watched.patience.unsent / 2)
+    assert not detector.detect()
+    watched.time.skip(watched.patience.unsent)
+    assert detector.detect()
+    detector.sending_goes_on()
+    assert watched.changes == [True, False]
+
+
+def test_a_session_stalls_when_the_other_kernel_is_silent(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    unanswered = 1
+    monkeypatch.setattr("backhaul.mux.stall.retransmissions", lambda _: unanswered)
+    assert not watched.detector.detect()
+    unanswered = 2
+    assert not watched.detector.detect()  # the kernel was asked a moment ago
+    watched.time.skip(1.0)
+    assert watched.detector.detect()
+    watched.detector.moves()
+    assert watched.changes == [True, False]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_session_that_is_not_read_for_long_is_worth_a_line(
+    watched: Watched, caplog: pytest.LogCaptureFixture, *, goes_on: bool
+) -> None:
+    watched.detector.reading_stops()
+    if goes_on:
+        watched.detector.reading_goes_on()
+    watched.time.skip(60.0)
+    assert ("session with 3 streams: stalled" in caplog.text) is not goes_on
