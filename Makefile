@@ -61,7 +61,7 @@ bench: ## measure beside HAProxy; PEERS="v072=program rathole=program frp=folder
 	@tools/setup.sh bench
 	$(BIN)/python -m bench $(addprefix --peer ,$(PEERS)) $(ARGS)
 
-soak: ## rewrite configuration files under traffic on all transports for ten minutes; ARGS="--minutes 1" for less
+soak: ## rewrite configuration files, and change transports, under traffic for ten minutes; ARGS="--minutes 1" for less
 	@tools/setup.sh bench
 	$(BIN)/python -m bench.scenarios.soak $(ARGS)
 

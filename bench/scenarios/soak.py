@@ -1,13 +1,16 @@
 """Live reload under traffic: all transports at once, with good and broken files rewritten every second.
 
-Run it with ``python -m bench.scenarios.soak [--minutes 10]``. No request may fail on ports that stay the same: new
-connections, one connection that stays open, and datagrams (over transport udp) are tried without a pause. It ends with
-1 if one failed, or if a process has more descriptors or much more memory at the end than after the first minute.
+Run it with ``python -m bench.scenarios.soak [--minutes 10]``. Each tunnel begins with one transport and changes to the
+next one every nine seconds. No request may fail on ports that stay the same: new connections, one connection that stays
+open, and datagrams (of the tunnel that begins with udp) are tried without a pause. It ends with 1 if one failed, or if
+a process has much more memory at the end than after the first minute.
 """
 
 import argparse
 import asyncio
 import contextlib
+import functools
+import itertools
 import os
 import random
 import signal
@@ -15,17 +18,27 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.machine import raise_file_limit
-from bench.processes import LOOPBACK, BenchError, Program, Programs, free_port
+from bench.processes import (
+    LOOPBACK,
+    BenchError,
+    Program,
+    Programs,
+    answers_datagram,
+    echoes,
+    free_port,
+    wait_until,
+)
 from bench.scenarios.backends import make_certificate, own_state, python_environment, start_services
 
 TRANSPORTS = ("tcp", "tcpmux", "ws", "wss", "wsmux", "wssmux", "udp")
 PATIENCE = 8.0  # seconds for one request: users wait up to 3 s for a client that returns
-WARM_UP = 20.0  # seconds after which memory and descriptors are first measured
+STAY = 9  # seconds between two changes of the transport, a multiple of three
+WARM_UP = 60.0  # seconds after which memory and descriptors are first measured: each transport has been used by then
 GROWTH = 6 << 20  # bytes of memory that a process may gain after that: caches of the allocator
 BROKEN = ("[server\n", "hartbeat = 1\n", 'transport = "tpc"\n', 'heartbeat = "abc"\n', "\x00", "")
 
@@ -54,7 +67,10 @@ class Tunnel:
     """Both ends of one transport, as processes, and their files."""
 
     def __init__(self, transport: str, programs: Programs, echo: int, tls: tuple[Path, Path]) -> None:
-        self.transport = transport
+        self.name = transport
+        self.datagrams = transport == "udp"
+        self._transports = _from(transport)
+        self._transport = next(self._transports)
         self.tally = Tally()
         self.port, self._spare, self._bind = free_port(), free_port(), free_port()
         self._echo, self._tls = echo, tls
@@ -67,6 +83,11 @@ class Tunnel:
             for file in self._files
         ]
 
+    def await_start(self) -> None:
+        """Return when a user is served."""
+        served = functools.partial(answers_datagram if self.datagrams else echoes, self.port)
+        wait_until(served, f"the tunnel of {self.name}", *self.ends)
+
     def rewrite(self, second: int) -> None:
         """Rewrite both files: in place, by a replacement, or with nonsense."""
         if second % 3 == 1:
@@ -75,19 +96,23 @@ class Tunnel:
             return
         if second % 20 == 0:
             self._period = second
+        if second % STAY == 0:
+            self._transport = next(self._transports)
         self._write()
         if second % 20 == 0:  # both at once, like an administrator with two terminals
             for end in self.ends:
                 os.kill(end.pid, signal.SIGHUP)
 
     def _write(self) -> None:
-        common = f'transport = "{self.transport}"\ntoken = "{self._period}"\nskip_optz = true\n'
+        common = f'transport = "{self._transport}"\ntoken = "{self._period}"\nskip_optz = true\n'
         common += f'log_level = "{random.choice(["info", "debug"])}"\n'  # noqa: S311
         mappings = [f'"{LOOPBACK}:{self.port}={LOOPBACK}:{self._echo}"']
         mappings += [f'"{LOOPBACK}:{self._spare}={LOOPBACK}:{self._echo}"'] * random.randrange(2)  # noqa: S311
         server = f'[server]\nbind_addr = "{LOOPBACK}:{self._bind}"\n{common}ports = [{", ".join(mappings)}]\n'
         server += f"channel_size = {random.randrange(500, 600)}\nheartbeat = {random.randrange(5, 50)}\n"  # noqa: S311
-        if self.transport.startswith("wss"):
+        if self.datagrams:
+            server += "accept_udp = true\n"
+        if self._transport.startswith("wss"):
             server += 'tls_cert = "{}"\ntls_key = "{}"\n'.format(*self._tls)
         client = f'[client]\nremote_addr = "{LOOPBACK}:{self._bind}"\n{common}retry_interval = 1\n'
         client += f"connection_pool = {random.randrange(4, 12)}\n"  # noqa: S311
@@ -95,6 +120,13 @@ class Tunnel:
             new = file.with_suffix(".new")  # like an editor
             new.write_text(text)
             new.replace(file)
+
+
+def _from(first: str) -> Iterator[str]:
+    """Yield transports in turn, forever; streams have no udp."""
+    names = TRANSPORTS if first == "udp" else tuple(name for name in TRANSPORTS if name != "udp")
+    place = names.index(first)
+    return itertools.cycle((*names[place:], *names[:place]))
 
 
 async def new_connections(tunnel: Tunnel) -> None:
@@ -180,14 +212,12 @@ async def soak(tunnels: list[Tunnel], seconds: float) -> bool:
 
 
 def _kinds(tunnel: Tunnel) -> list[Callable[[Tunnel], Awaitable[None]]]:
-    return [datagrams] if tunnel.transport == "udp" else [new_connections, one_connection]
+    return [datagrams] if tunnel.datagrams else [new_connections, one_connection]
 
 
 def _well(tunnel: Tunnel, before: dict[Program, tuple[int, int]]) -> bool:
     tally, well = tunnel.tally, not tunnel.tally.failures
-    print(
-        f"{tunnel.transport:7} {tally.requests} requests, {len(tally.failures)} failed, slowest {tally.slowest:.2f} s"
-    )
+    print(f"{tunnel.name:7} {tally.requests} requests, {len(tally.failures)} failed, slowest {tally.slowest:.2f} s")
     for line in tally.failures[:5]:
         print(f"        {line}")
     for end in tunnel.ends:
@@ -211,7 +241,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder, Programs(Path(folder)) as programs:
             echo, tls = start_services(programs)["echo"], make_certificate(programs.directory)
             tunnels = [Tunnel(name, programs, echo, tls) for name in options.transport.split(",")]
-            time.sleep(3)
+            for tunnel in tunnels:
+                tunnel.await_start()
             return 0 if asyncio.run(soak(tunnels, options.minutes * 60)) else 1
     except BenchError as error:
         print(error, file=sys.stderr)
