@@ -15,7 +15,21 @@ _ATTACH_FILTER, _DETACH_FILTER = 26, 27  # <asm-generic/socket.h>
 _RETURN_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET of no bytes
 _DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_RETURN_NOTHING))
 
+# Drop packets of more than 1000 bytes, TCP's header included: load the length, compare, return none or all.
+_RETURN_SMALL = ctypes.create_string_buffer(
+    struct.pack("HBBI", 0x80, 0, 0, 0)
+    + struct.pack("HBBI", 0x25, 0, 1, 1000)
+    + struct.pack("HBBI", 0x06, 0, 0, 0)
+    + struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+)
+_DROP_LARGE = struct.pack("HP", 4, ctypes.addressof(_RETURN_SMALL))
+
 _MOST_UNDER_WAY = 1024  # pieces on a line with a length
+
+
+def drop_large(sock: socket.socket) -> None:
+    """Drop every large packet for a socket."""
+    sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_LARGE)
 
 
 class Path:
@@ -44,6 +58,11 @@ class Path:
         """Drop every packet of both ends, acknowledgements included, like a line that is down."""
         for end in self._ends:
             end.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
+
+    def narrow(self) -> None:
+        """Drop every large packet of both ends, like a line with a smaller MTU."""
+        for end in self._ends:
+            drop_large(end)
 
     def pass_on(self) -> None:
         """Restore the line; the kernels send again what was lost."""

@@ -18,12 +18,11 @@ from typing import Protocol
 from .descriptors import Descriptors
 from .lingering import DRAIN, Lingering
 from .log_throttle import LogThrottle
+from .narrow_path import NarrowPath
 from .spare import SpareDescriptor
 
 log = logging.getLogger("backhaul")
-
 FAULT = "internal error in a connection handler; connection closed"
-
 Callback = Callable[[], None]
 
 # The exceptions of a non-blocking socket that would have to wait; those of TLS are no BlockingIOError.
@@ -64,6 +63,9 @@ class Poller(Protocol):
 
     descriptors: Descriptors
     """The shares in the limit of open files."""
+
+    narrow_path: NarrowPath
+    """The detection of a path that drops large packets."""
 
     lingering: Lingering
     """The connections that are closed when their peers have ended, until the poller is closed."""
@@ -171,6 +173,7 @@ class _Guards(ABC):
         self.descriptors = Descriptors()
         self.lingering = Lingering(self)
         self._interests: dict[int, _Interest] = {}
+        self.narrow_path = NarrowPath(lambda: [interest.sock for interest in self._interests.values()])
 
     def guard(self, sock: socket.socket, owner: Owner) -> None:
         """Set the owner of ``sock``."""

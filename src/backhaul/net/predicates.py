@@ -66,14 +66,6 @@ def waiting_bytes(sock: socket.socket) -> int:
     return count[0]
 
 
-def unacknowledged(sock: socket.socket) -> int:
-    """Return the bytes not acknowledged by the peer's kernel (SIOCOUTQ, tcp(7)); 0 for a closed socket."""
-    count = array.array("i", [0])
-    if sock.fileno() >= 0:
-        fcntl.ioctl(sock, termios.TIOCOUTQ, count)
-    return count[0]
-
-
 def acknowledge(sock: socket.socket) -> None:
     """Acknowledge received bytes now instead of up to 40 ms later; the kernel resets this with the next answer.
 

@@ -59,9 +59,10 @@ class Timings:
     beside: float = 3.0
     """The time for an answer on another connection if there is none on the control channel. In 3 seconds a SYN is sent
     twice (RFC 6298: after 1 and 3 seconds), so on a line that comes back the next one is a second away."""
-    asked_beside: int = 3
-    """The number of such connections that are tried before a control channel without an answer is given up. One is
-    enough for a client that has other servers."""
+    asked_beside: int = 10
+    """The number of such connections that are tried before a control channel without an answer is given up: after that
+    the kernel gives up, too, and until then they find a line that comes back sooner than attempts to connect, which
+    last longer. One is enough for a client that has other servers."""
     urgent: float = 1.0
     """The longest pause between attempts to connect while users wait in such sessions, which end after a while."""
     silence_unasked: float = 300.0

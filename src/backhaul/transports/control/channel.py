@@ -125,6 +125,7 @@ class ControlChannel(Generic[Item]):
             return
         if data:
             self._silence.broken()
+            self._poller.narrow_path.heard(self._sock)
             self._decode(data)
         else:
             self._end(self._silence.before(PEER_CLOSED))

@@ -14,8 +14,8 @@ from backhaul.addresses import plain_ip
 from backhaul.net.listener import HANDSHAKE_BATCH, PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import WOULD_BLOCK, Poller, release
-from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
+from backhaul.net.tcp_info import unacknowledged
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
 from backhaul.transports.auth import Credential

@@ -1,0 +1,94 @@
+"""The detection of a path that drops large packets without a word: a smaller MTU, and a filter for ICMP."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final
+
+from .log_throttle import LogThrottle
+from .tcp_info import TcpInfo, unacknowledged
+
+log = logging.getLogger("backhaul.tunnel")
+
+_PAUSE: Final = 2.0  # seconds between two looks
+_MOST: Final = 1000  # connections at one look, which take 1.5 ms
+_IN_VAIN: Final = 5  # transmissions in a row: 6 seconds; a line that loses 30 % has as many once in 30 losses
+_REPEATS: Final = 2  # of them between two signs of life: after an outage the first one succeeds
+_ONCE: Final = 300.0  # seconds between two warnings of one peer
+
+
+class NarrowPath:
+    """Warns of connections that send large segments in vain while small messages of the same peer arrive.
+
+    ``connections`` returns all connections of an end. Messages of a peer lead to a look at them, but not too often.
+    """
+
+    def __init__(
+        self,
+        connections: Callable[[], Sequence[socket.socket]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: float = _PAUSE,
+        in_vain: int = _IN_VAIN,
+        repeats: int = _REPEATS,
+    ) -> None:
+        """Warn after ``in_vain`` transmissions in a row, of which there were ``repeats`` since another look."""
+        self._connections = connections
+        self._clock = clock
+        self._pause, self._least, self._repeats = pause, in_vain, repeats
+        self._next = 0.0
+        self._place = 0  # among the connections, of those at the next look
+        self._heard: set[socket.socket] = set()  # control channels, since the last look
+        self._in_vain: dict[socket.socket, int] = {}  # transmissions when that was first seen
+        self._throttle = LogThrottle(log, _ONCE, clock=clock)
+
+    def heard(self, control: socket.socket) -> None:
+        """Note that a message, which is small, has arrived on a control channel just now."""
+        self._heard.add(control)
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + self._pause
+            self._look()
+            self._heard.clear()
+
+    def _look(self) -> None:
+        before, self._in_vain = self._in_vain, {}
+        heard = {way for control in self._heard for way in _ways(control)}
+        for sock in {*before, *self._some()}:
+            if count := _sent_in_vain(sock):
+                first = self._in_vain[sock] = before.get(sock, count)
+                if count >= max(self._least, first + self._repeats) and heard & _ways(sock):
+                    self._warn(sock)
+
+    def _some(self) -> Sequence[socket.socket]:
+        """Return the connections whose turn it is."""
+        every, begin = self._connections(), self._place
+        self._place = begin + _MOST if begin + _MOST < len(every) else 0
+        return every[begin : begin + _MOST]
+
+    def _warn(self, sock: socket.socket) -> None:
+        peer = sock.getpeername()[0].removeprefix("::ffff:")
+        self._throttle.warn(
+            peer,
+            f"connection to {peer}: segments of {TcpInfo.of(sock).mss} bytes are lost again and again while small ones "
+            "arrive; a smaller MTU on the way is likely: set mss = 1300, or less, on both ends",
+        )
+
+
+def _sent_in_vain(sock: socket.socket) -> int:
+    """Return how often in a row a full segment was sent in vain; 0 if there is none, or it is no connection of TCP."""
+    try:
+        info = TcpInfo.of(sock)
+        return info.in_vain if info.in_vain and unacknowledged(sock) >= info.mss else 0
+    except OSError:
+        return 0
+
+
+def _ways(sock: socket.socket) -> set[Hashable]:
+    """Return what all connections of two ends have in common on the client, and on the server."""
+    try:
+        here, there = sock.getsockname(), sock.getpeername()
+    except OSError:  # it is closed
+        return set()
+    return {there, (here, there[0])}

@@ -1,0 +1,119 @@
+"""Connections whose large segments are lost while small messages arrive."""
+
+import socket
+from typing import NamedTuple
+
+import pytest
+from tests.support.middlebox import drop_large
+from tests.support.net import Peer, until
+from tests.support.tunnel import Net
+
+from backhaul.net.narrow_path import NarrowPath
+from backhaul.net.predicates import retransmissions
+
+LARGE = bytes(1 << 17)  # two segments of the loopback
+
+
+class Ends(NamedTuple):
+    """Two connections from a client to one port of a server."""
+
+    control: Peer
+    peer: Peer
+    data: Peer
+    far: Peer
+
+    async def send_in_vain(self) -> None:
+        """Send what the peer's kernel drops, and wait until it was sent again."""
+        drop_large(self.far.sock)
+        await self.data.send(LARGE)
+        await until(lambda: retransmissions(self.data.sock))
+
+    def narrow_path(self, *, in_vain: int = 1, repeats: int = 0) -> NarrowPath:
+        """Return the detection among these connections."""
+        return NarrowPath(lambda: [self.control.sock, self.data.sock], pause=0.0, in_vain=in_vain, repeats=repeats)
+
+
+@pytest.fixture
+async def ends(net: Net) -> Ends:
+    listener = net.listen()
+    control, data = await net.dial(listener.port), await net.dial(listener.port)
+    return Ends(control, await listener.accept(), data, await listener.accept())
+
+
+async def test_large_segments_in_vain_are_a_warning_that_names_the_remedy(
+    ends: Ends, caplog: pytest.LogCaptureFixture
+) -> None:
+    await ends.send_in_vain()
+    ends.narrow_path().heard(ends.control.sock)
+    assert "a smaller MTU on the way is likely: set mss = 1300" in caplog.text
+
+
+async def test_a_server_knows_the_connections_of_a_client(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    listener = net.listen()
+    near, far = await net.dial(listener.port), await net.dial(listener.port)
+    control, data = await listener.accept(), await listener.accept()
+    await Ends(control, near, data, far).send_in_vain()
+    NarrowPath(lambda: [data.sock], in_vain=1, repeats=0).heard(control.sock)
+    assert "a smaller MTU" in caplog.text
+
+
+async def test_they_must_repeat_between_two_messages(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    """After an outage the first one succeeds, but messages on the control channel may arrive before it."""
+    await ends.send_in_vain()
+    narrow_path = ends.narrow_path(repeats=1)
+    narrow_path.heard(ends.control.sock)
+    assert not caplog.text
+    before = retransmissions(ends.data.sock)
+    await until(lambda: retransmissions(ends.data.sock) > before)
+    narrow_path.heard(ends.control.sock)
+    assert "a smaller MTU" in caplog.text
+
+
+async def test_a_message_of_another_peer_proves_nothing(ends: Ends, net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    await ends.send_in_vain()
+    other = await net.dial(net.listen().port)
+    ends.narrow_path().heard(other.sock)
+    assert not caplog.text
+
+
+async def test_small_segments_in_vain_are_those_of_a_bad_line(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    drop_large(ends.far.sock)
+    ends.data.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    await ends.data.send(bytes(2000))  # above the filter's limit, and far below a segment of the loopback
+    await until(lambda: retransmissions(ends.data.sock))
+    ends.narrow_path().heard(ends.control.sock)
+    assert not caplog.text
+
+
+async def test_what_is_no_connection_is_passed_over(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    closed = socket.socket()
+    closed.close()
+    left, right = socket.socketpair()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, left, right:
+        narrow_path = NarrowPath(lambda: [closed, left, datagrams], in_vain=1, repeats=0)
+        narrow_path.heard(closed)
+        narrow_path.heard(ends.control.sock)
+    assert not caplog.text
+
+
+async def test_all_of_many_connections_get_their_turn(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    await ends.send_in_vain()
+    narrow_path = NarrowPath(lambda: [*[ends.control.sock] * 1500, ends.data.sock], pause=0.0, in_vain=1, repeats=0)
+    narrow_path.heard(ends.control.sock)
+    assert not caplog.text
+    narrow_path.heard(ends.control.sock)
+    assert "a smaller MTU" in caplog.text
+
+
+async def test_there_is_a_pause_between_two_looks(ends: Ends) -> None:
+    looks: list[None] = []
+    moments = iter((100.0, 104.0, 106.0))
+
+    def connections() -> list[socket.socket]:
+        looks.append(None)
+        return []
+
+    narrow_path = NarrowPath(connections, clock=lambda: next(moments), pause=5.0)
+    for _ in range(3):
+        narrow_path.heard(ends.control.sock)
+    assert len(looks) == 2
