@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from unittest import mock
 
 import pytest
 from tests.support.net import HOST, Peer, until
@@ -9,6 +10,7 @@ from tests.support.public import Public
 from tests.support.v072 import HANDSHAKE, RTT, header
 
 from backhaul.relay.patience import Patience
+from backhaul.selection import Selection
 from backhaul.wire.signals import Signal
 
 CHANNEL = bytes([Signal.CHANNEL])
@@ -90,6 +92,33 @@ class TestPatience:
         await until(lambda: port.open == 1)
         assert stays.silent()
         assert (port.refused, port.dropped) == (0, 0)
+
+    async def test_a_waiting_user_is_closed_by_the_administrator(self, public: Public) -> None:
+        user, stays = await public.user(), await public.user()
+        (port,) = public.server.tunnel.ports.open.values()
+        await until(lambda: port.open == 2)
+        assert sum(public.server.close_users(Selection(port=user.address[1]))) == 1
+        with pytest.raises(ConnectionResetError):
+            await user.receive_some()
+        assert (port.open, public.server.tunnel.waiting) == (1, 1)
+        assert stays.silent()
+
+    async def test_an_error_in_the_transport_costs_one_user(
+        self, public: Public, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await public.client()
+        carrier = await public.tunnel_connection()
+        transport = public.server.tunnel.transport
+        await until(lambda: transport.idle)
+        with monkeypatch.context() as broken:
+            broken.setattr(transport, "assign", mock.Mock(side_effect=RuntimeError))
+            with pytest.raises(ConnectionResetError):  # perhaps as soon as it is connected
+                await (await public.user()).receive_some()
+        (port,) = public.server.tunnel.ports.open.values()
+        assert port.open == 0
+        assert "RuntimeError" in caplog.text
+        await public.user()
+        await public.addressed(carrier)
 
     @pytest.mark.config("channel_size = 2")
     async def test_no_more_users_wait_than_channel_size(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:

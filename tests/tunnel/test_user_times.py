@@ -1,5 +1,7 @@
 """The histograms of users' waiting times and connections."""
 
+import asyncio
+
 import pytest
 from tests.support.net import until
 from tests.support.public import Public
@@ -33,11 +35,13 @@ async def test_a_user_who_finds_a_carrier_waits_for_nothing(public: Public) -> N
 
 async def test_a_user_waits_until_there_is_a_carrier(public: Public) -> None:
     await public.client()
+    begun = asyncio.get_running_loop().time()
     await public.user()
     await until(lambda: public.server.tunnel.waiting)
     assert list(public.server.user_times()) == []
     await public.addressed(await public.tunnel_connection())
     assert sum(times(public).waiting.counts) == 1
+    assert 0 <= times(public).waiting.total <= asyncio.get_running_loop().time() - begun
 
 
 @pytest.mark.timings(user_patience=0.01)
