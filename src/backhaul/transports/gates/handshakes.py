@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Generic
 
+from backhaul.errors import BackhaulError
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import Poller
 from backhaul.net.tls import PROTOCOLS, ServerContext
@@ -23,7 +24,7 @@ _PEEK_SIZE: Final = 1 << 14
 _BURST: Final = 0.05  # seconds of work that idle time may save up
 
 
-class OnlyHttp2Error(ConnectionAbortedError):
+class OnlyHttp2Error(BackhaulError, ConnectionAbortedError):
     """The peer offers HTTP/2, and no version that can be upgraded."""
 
 
