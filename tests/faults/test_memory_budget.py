@@ -34,3 +34,24 @@ async def test_the_user_with_most_unread_bytes_is_reset(
         for peer in pair:
             peer.reset()
     await until(lambda: not budget.held)
+
+
+@pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)
+async def test_users_whose_target_is_not_reached_yet_count_as_well(
+    any_net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = any_net.listen(backlog=0)
+    await any_net.dial(listener.port)  # the only one that the kernel accepts
+    tunnel = await any_net.tunnel(listener.port, await any_net.echo())
+    budget = tunnel.client.relay.budget
+    budget.limit = 16 * LIMIT
+    bystander = await tunnel.user(1)
+    users = [await tunnel.user() for _ in range(16)]
+    sent = await asyncio.gather(*map(fill, users), return_exceptions=True)
+    assert any(isinstance(count, OSError) for count in sent)
+    assert "KiB unread: all connections together hold more than" in caplog.text
+    assert 0 < budget.held <= budget.limit
+    await echo(bystander, b"after")
+    for user in users:
+        user.reset()
+    await until(lambda: not budget.held)

@@ -57,4 +57,5 @@ FAILED = Outcome(0, 0, Ending.FAILED)
 LOST = Outcome(0, 0, Ending.LOST)
 CLOSED = Outcome(0, 0, Ending.CLOSED)
 RESET_BY_USER = Outcome(0, 0, Ending.RESET_BY_USER)
+SHORT_OF_MEMORY = Outcome(0, 0, Ending.SHORT_OF_MEMORY)
 FLOW_OVER = Outcome(0, 0, Ending.SILENT)  # the counters of the port have its datagrams

@@ -15,7 +15,7 @@ from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.outcome import LOST, RESET_BY_USER, Done
+from backhaul.relay.outcome import LOST, RESET_BY_USER, SHORT_OF_MEMORY, Done
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import Door
 from backhaul.transports.connection import Connection
@@ -248,7 +248,7 @@ class _Announced:
     def on_data(self, view: memoryview) -> int:
         """Read the target; keep the bytes after it."""
         if self.target:
-            self._kept += view
+            self._keep(view)
             return 0
         try:
             found = self._reader.feed(view)
@@ -258,11 +258,11 @@ class _Announced:
         if found is None:
             return len(view)
         text, rest = found
-        self._kept += rest
         target = text.decode("utf-8", "replace")
         self.datagrams = target.startswith(UDP_PREFIX)
         self.target = target.removeprefix(UDP_PREFIX) or "(empty)"
         asyncio.get_running_loop().call_soon(self._addressed, self)  # no stream may be written while one is fed
+        self._keep(rest)
         return len(view) - len(rest)
 
     def on_fin(self) -> None:
@@ -278,6 +278,12 @@ class _Announced:
         """Note the loss of the session."""
         del reason
         self._lost = True
+        self._take_kept()
+
+    def over_budget(self) -> None:
+        """Refuse the user, who has sent much before the target was reached."""
+        self._outcome = SHORT_OF_MEMORY
+        self.refuse(reset=True)
 
     def on_reset(self) -> None:
         """Refuse the user, who has reset the connection before the target was reached."""
@@ -299,7 +305,7 @@ class _Announced:
         channel = SmuxChannel(self._link, self._stream)
         joined = FramedRelay(self._relay, channel, sock, traffic, done, towards_user=False)
         channel.attach(joined)
-        joined.start(bytes(self._kept), ended=self._ended)
+        joined.start(self._take_kept(), ended=self._ended)
 
     def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows
@@ -308,7 +314,7 @@ class _Announced:
         channel.attach(consumer)
         flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
-        consumer.start(flow.from_near, flow.close, bytes(self._kept))
+        consumer.start(flow.from_near, flow.close, self._take_kept())
         if self._ended:
             flow.close()
 
@@ -317,6 +323,7 @@ class _Announced:
         if self._lost:
             return
         self._lost = True
+        self._take_kept()
         if reset and self._link.resets:
             self._link.session.reset(self._stream.id)
         self._stream.finish()
@@ -324,6 +331,16 @@ class _Announced:
         if not self._link.feeding:
             self._link.settle()
         self._link.stream_closed()
+
+    def _keep(self, piece: memoryview | bytes) -> None:
+        self._kept += piece
+        self._relay.budget.hold(self, len(self._kept))
+
+    def _take_kept(self) -> bytes:
+        """Return the kept bytes, for which the caller answers from now on."""
+        self._relay.budget.hold(self, 0)
+        kept, self._kept = bytes(self._kept), bytearray()
+        return kept
 
     def late(self) -> None:
         """Refuse a stream without a target: a v0.7.2 server can leave such orphans."""
