@@ -130,6 +130,7 @@ async def test_a_v072_client_without_sessions_is_detected_by_the_first_user(tran
         await carrier.receive(1)  # v0.7.2 ignores it
         carrier.close()
         await until(lambda: "no sessions" in server.tunnel.problem)
+        assert server.tunnel.problem.endswith("set the same transport and mux_version on both ends")
 
 
 async def test_a_neighbour_cannot_take_a_proved_tunnel_down(caplog: pytest.LogCaptureFixture) -> None:

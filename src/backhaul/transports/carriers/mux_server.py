@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.mux")
 
 _OVERDUE = 60.0  # seconds for which an answer may still arrive; a longer outage ends the control channel
+_NO_SESSIONS = (
+    "the client's tunnel connections are no sessions, or of another version; "
+    "set the same transport and mux_version on both ends"
+)
 _OPEN = "on tcpmux anyone behind the client's address can open them; wssmux requires the token"
 
 
@@ -220,7 +224,7 @@ class MuxServer(GatedServer):
     def link_lost(self, link: Link, why: str) -> None:
         """Forget a session. One that ends with its first user, and without a frame of the client, is a mismatch."""
         if link.load and not link.proved and self.session.connected:
-            self.fit.mismatched("the client's tunnel connections are no sessions; set the same transport on both ends")
+            self.fit.mismatched(_NO_SESSIONS)
         if link in self._links:
             self._links.discard(link)
             self._surplus = max(0, self._surplus - 1)  # in either case there is one session less
