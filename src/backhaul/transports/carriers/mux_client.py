@@ -262,7 +262,8 @@ class _Announced:
         self.datagrams = target.startswith(UDP_PREFIX)
         self.target = target.removeprefix(UDP_PREFIX) or "(empty)"
         asyncio.get_running_loop().call_soon(self._addressed, self)  # no stream may be written while one is fed
-        self._keep(rest)
+        if rest:
+            self._keep(rest)
         return len(view) - len(rest)
 
     def on_fin(self) -> None:
@@ -338,6 +339,8 @@ class _Announced:
 
     def _take_kept(self) -> bytes:
         """Return the kept bytes, for which the caller answers from now on."""
+        if not self._kept:
+            return b""
         self._relay.budget.hold(self, 0)
         kept, self._kept = bytes(self._kept), bytearray()
         return kept
