@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from tests.support.go_peer import STREAMS, Mixed, cases
-from tests.support.net import Peer, fill, free_port, until
+from tests.support.net import Peer, fill, free_port, received_before_the_end, until, upload
 
 ANSWER = bytes(range(256)) * 4000
 
@@ -69,6 +69,21 @@ async def test_an_early_answer_to_an_upload(mixed: Mixed) -> None:
     await target.send(b"413")
     target.shut_write()
     assert await user.receive(3) == b"413"
+
+
+@pytest.mark.parametrize("case", [case for case in cases(STREAMS) if case.ours == "server"], ids=str)
+async def test_an_early_answer_during_an_upload(mixed: Mixed) -> None:
+    """The server of a v0.7.2 client may notice the reset of the connection when it sends."""
+    listener = mixed.net.listen()
+    await mixed.start(listener.port)
+    for _ in range(10):
+        user, target = await asyncio.gather(mixed.user(), listener.accept())
+        uploading = asyncio.ensure_future(upload(user))
+        await target.receive(100_000)
+        await target.send(b"413")
+        target.shut_write()  # the Go peer closes its connection, with unread bytes
+        assert await received_before_the_end(user) == b"413"
+        await uploading
 
 
 async def test_a_user_who_leaves_after_the_answer(mixed: Mixed) -> None:

@@ -266,3 +266,19 @@ async def fill(peer: Peer) -> int:
             async with asyncio.timeout(_STANDSTILL):
                 await ready([peer.sock], write=True)
     return total
+
+
+async def upload(peer: Peer) -> None:
+    """Send without end, until the connection breaks."""
+    with contextlib.suppress(OSError):
+        while True:
+            await peer.send(bytes(65536))
+
+
+async def received_before_the_end(peer: Peer) -> bytes:
+    """Return what arrives before the end, which may be a reset."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := await peer.receive_some():
+            data += piece
+    return data

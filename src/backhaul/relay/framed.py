@@ -4,7 +4,6 @@ Payload is read into a shared buffer after holes for the headers, so it is never
 the holes and sends the whole. Its payload goes to the socket in the pieces in which it lies in the read buffer.
 """
 
-import logging
 import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -16,12 +15,11 @@ from backhaul.wire.smux import SmuxError
 from . import half_close as rule
 from .channel import FRAMES_AT, Channel, payloads
 from .outcome import ORDERLY, Done, Ending, Outcome, Progress
+from .rest import read_rest
 from .traffic import Traffic
 
 if TYPE_CHECKING:
     from .resources import JointResources
-
-log = logging.getLogger("backhaul.tunnel")
 
 _SMALL_PIECE = 4096  # bytes below which joining pieces is cheaper than a vector of them
 _MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
@@ -134,8 +132,6 @@ class FramedRelay:
     def _send_kept(self, kept: bytes) -> None:
         self._backlog = bytearray(kept)
         self._flush_backlog()
-        if self._backlog:
-            self._relay.budget.hold(self, len(self._backlog))
 
     def readable(self) -> None:
         """Read from the socket, unless the channel is blocked or has no room."""
@@ -187,7 +183,9 @@ class FramedRelay:
             self._lost()
 
     def on_reset(self) -> None:
-        """End because the socket at the other end was reset."""
+        """End because the socket at the other end was reset, after the payload that had arrived."""
+        if self._pieces:
+            self.deliver()
         self.end(Ending.RESET_BY_TARGET if self._side is rule.USER else Ending.RESET_BY_USER, tell=False)
 
     def deliver(self) -> None:
@@ -196,9 +194,8 @@ class FramedRelay:
         if self.closed:
             return
         try:
-            if self._backlog:
-                self._append(self._backlog, pieces)
-            elif (sent := self._write(pieces)) >= 0:
+            sent = 0 if self._backlog else self._write(pieces)
+            if sent >= 0:
                 self._keep(pieces, sent)
             self._after_delivery()
         except Exception as error:  # noqa: BLE001 - the other streams of the session must get their pieces
@@ -219,7 +216,7 @@ class FramedRelay:
     def silent_for(self, seconds: float) -> None:
         """Reset both sides after a long silence; tell the channel of a held-back end after a short one."""
         if seconds >= self._relay.patience.half_close:
-            log.debug("reset a half-closed connection after %.0f s of silence", seconds)
+            rule.log_silence(seconds)
             self.end(Ending.SILENT)
         elif seconds >= self._hold:
             self._tell_held()
@@ -228,7 +225,8 @@ class FramedRelay:
         self.end(rule.ENDING[self._state.ended] if self._other in self._state.ended else Ending.LOST)
 
     def sock_reset(self) -> None:
-        """End because the socket was reset."""
+        """End because the socket was reset, after the bytes that had arrived, perhaps an answer to an upload."""
+        read_rest(self._sock, self.readable, lambda: self.closed)
         self.end(Ending.RESET_BY_USER if self._side is rule.USER else Ending.RESET_BY_TARGET)
 
     def end(self, ending: Ending, *, tell: bool = True) -> None:
@@ -353,14 +351,10 @@ class FramedRelay:
 
     def _keep(self, pieces: Sequence[memoryview], sent: int) -> None:
         if sent < sum(map(len, pieces)):
-            self._backlog = bytearray(memoryview(b"".join(pieces))[sent:])
+            self._backlog = self._backlog or bytearray()
+            self._backlog += memoryview(b"".join(pieces))[sent:]
             self._relay.poller.on_writable(self._sock, self._writable)
             self._relay.budget.hold(self, len(self._backlog))
-
-    def _append(self, backlog: bytearray, pieces: Sequence[memoryview]) -> None:
-        for piece in pieces:
-            backlog += piece
-        self._relay.budget.hold(self, len(backlog))
 
     def _count(self, sent: int) -> None:
         self.given += sent
@@ -371,7 +365,6 @@ class FramedRelay:
     def _writable(self) -> None:
         self._relay.poller.ignore_writable(self._sock)
         self._flush_backlog()
-        self._relay.budget.hold(self, len(self._backlog or b""))
         self._after_delivery()
 
     def _flush_backlog(self) -> None:
@@ -388,6 +381,7 @@ class FramedRelay:
             self._relay.poller.on_writable(self._sock, self._writable)
         else:
             self._backlog = None
+        self._relay.budget.hold(self, len(self._backlog or b""))
         self._count(sent)
         self.channel.settle()
 

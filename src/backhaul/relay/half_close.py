@@ -4,12 +4,15 @@ The table has no side effects: a relay looks up an event of one of its direction
 action. All users share the states, so a look-up costs neither an object nor a call of a Python function.
 """
 
+import logging
 from collections.abc import Mapping
 from enum import IntEnum
 from itertools import product
 from typing import Final, NamedTuple
 
 from .outcome import Ending
+
+log = logging.getLogger("backhaul.tunnel")
 
 
 class Side(IntEnum):
@@ -116,6 +119,11 @@ def _ended(state: State, side: Side) -> State:
     if side in state.ended:
         return state
     return state._replace(ended=(*state.ended, side))
+
+
+def log_silence(seconds: float) -> None:
+    """Log that a connection with one ended direction was silent for too long."""
+    log.debug("reset a half-closed connection after %.0f s of silence", seconds)
 
 
 def spoilt(ending: Ending, state: State) -> tuple[Side, ...]:

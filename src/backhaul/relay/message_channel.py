@@ -12,6 +12,7 @@ from backhaul.net.tcp_info import unacknowledged
 
 from .channel import SHARED, Consumer
 from .codec import Codec
+from .rest import BROKEN, read_rest
 
 if TYPE_CHECKING:
     from .resources import ChannelResources
@@ -46,9 +47,11 @@ class MessageChannel:
         "_unread",
         "blocked",
         "broken",
+        "burst",
         "frame_size",
         "half_close",
         "header_room",
+        "quantum",
     )
 
     stream = ""
@@ -60,7 +63,7 @@ class MessageChannel:
         self._conn = conn
         self._codec = codec
         self.header_room = codec.header_room
-        self.frame_size = codec.frame_size
+        self.frame_size = self.burst = self.quantum = codec.frame_size  # there are no others on the connection
         self.half_close = codec.half_close
         self.blocked = False
         self.broken = False
@@ -80,21 +83,8 @@ class MessageChannel:
         if unsent:
             self._block(unsent)
 
-    @property
-    def burst(self) -> int:
-        """Payload bytes of one message per wake-up."""
-        return self.frame_size
-
-    @property
-    def quantum(self) -> int:
-        """The same: there are no others on the connection."""
-        return self.frame_size
-
     def start(self, consumer: Consumer, *, unread: int = 0, ended: bool = False) -> None:
-        """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that arrived before.
-
-        ``ended`` is true if the peer has ended its direction since.
-        """
+        """Deliver to ``consumer``, which holds ``unread`` bytes; ``ended``: the peer has ended its direction since."""
         if self.broken:  # for lack of memory, before it has begun
             consumer.abort()
             return
@@ -349,9 +339,22 @@ class MessageChannel:
             elif (sent := self._send(data, flags)) < len(data):
                 self._block(data[sent:])
         except OSError as error:
-            self._lost(reason(error))
+            self._cut(error)
         except Exception as error:  # noqa: BLE001 - the peer may lack some of the bytes, whatever the caller does
             self._fail(error)
+
+    def _cut(self, error: OSError) -> None:
+        """End because sending has failed; after a reset, read what had arrived first, but not within another read."""
+        if isinstance(error, BROKEN):
+            self._relay.loop.call_soon(self._read_rest, reason(error))
+        else:  # later bytes could leave, and make a hole
+            self._lost(reason(error))
+
+    def _read_rest(self, why: str) -> None:
+        try:
+            read_rest(self._conn, self._readable, lambda: self.broken or self._paused)
+        finally:
+            self._lost(why)
 
     def _send(self, data: memoryview | bytes, flags: int) -> int:
         try:
@@ -372,7 +375,7 @@ class MessageChannel:
         except WOULD_BLOCK:
             return
         except OSError as error:
-            self._lost(reason(error))
+            self._cut(error)
             return
         self._relay.budget.hold(self, len(self._backlog))
         if not self._backlog:

@@ -1,7 +1,6 @@
 """Two stream sockets, joined: bytes move both ways until both directions have ended."""
 
 import errno
-import logging
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,12 +9,11 @@ from backhaul.net.poller import FAULT, release
 from . import half_close as rule
 from .direction import Direction
 from .outcome import ORDERLY, Done, Ending, Outcome, Progress
+from .rest import read_rest
 from .traffic import Traffic
 
 if TYPE_CHECKING:
     from .resources import PairResources
-
-log = logging.getLogger("backhaul.tunnel")
 
 _RESETS = frozenset({errno.ECONNRESET, errno.EPIPE})
 
@@ -87,14 +85,18 @@ class Pair:
     def silent_for(self, seconds: float) -> None:
         """Reset both ends after a long silence; pass on a held-back end after a short one."""
         if seconds >= self.relay.patience.half_close:
-            log.debug("reset a half-closed connection after %.0f s of silence", seconds)
+            rule.log_silence(seconds)
             self.end(Ending.SILENT)
             return
         if seconds >= self._hold:
             self._tell_held()
 
     def fail(self, culprit: socket.socket, error: OSError) -> None:
-        """Close both ends because a socket is broken; the other end gets a reset as well."""
+        """Close both ends because a socket is broken; the other end gets what had arrived, and a reset as well."""
+        back = self.to_far if culprit is self.to_far.source else self.to_near
+        read_rest(culprit, back.readable, lambda: self.closed or back.stalled)
+        if self.closed:
+            return
         if error.errno not in _RESETS:
             self.end(Ending.LOST)
         else:

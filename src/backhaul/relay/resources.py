@@ -53,6 +53,7 @@ class PairResources(JointResources, DirectionResources, Protocol):
 class ChannelResources(Protocol):
     """The parts for a connection with messages."""
 
+    loop: AbstractEventLoop
     poller: Poller
     budget: Budget
     patience: Patience

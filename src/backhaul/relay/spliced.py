@@ -174,7 +174,7 @@ class SplicingChannel(LentChannel):
         try:
             self._load.pour(self._conn)
         except OSError as error:
-            self._lost(reason(error))
+            self._cut(error)
 
     def _writable(self) -> None:
         if self._backlog:
