@@ -38,7 +38,7 @@ files:
 	$(PYTEST) $(FILES) $(ARGS)
 
 test: export SOCKETS_ARGS = $(ARGS)
-test: ## everything that has to pass, in about 5 minutes; ARGS='-m "not slow and not interop and not browser"' for less
+test: ## everything that has to pass, in about 6 minutes; ARGS='-m "not slow and not interop and not browser"' for less
 	@tools/setup.sh test
 	@$(MAKE) --no-print-directory -j4 quick sockets ARGS= || \
 		{ echo "Not everything has passed: a line with *** names each part that failed, below its output." >&2; exit 1; }
