@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import pytest
 from tests.support.tunnel import Net
@@ -14,6 +15,8 @@ from backhaul.relay.engine import Relay
 from backhaul.relay.patience import Patience
 
 AT_ONCE = -1.0  # seconds; the clock may not advance
+
+Change: TypeAlias = Callable[[StallDetector], None]
 
 
 @pytest.mark.parametrize(("unread", "unsent"), [(AT_ONCE, 60.0), (60.0, AT_ONCE)])
@@ -74,25 +77,23 @@ def watched() -> Iterator[Watched]:
     loop.close()
 
 
-def test_a_session_stalls_when_it_is_not_read_for_too_long(watched: Watched) -> None:
+@pytest.mark.parametrize(
+    ("stops", "goes_on", "patience"),
+    [
+        (StallDetector.reading_stops, StallDetector.reading_goes_on, Patience().unread),
+        (StallDetector.sending_waits, StallDetector.sending_goes_on, Patience().unsent),
+    ],
+)
+def test_a_session_stalls_when_one_direction_has_stopped_for_too_long(
+    watched: Watched, stops: Change, goes_on: Change, patience: float
+) -> None:
     detector = watched.detector
-    detector.reading_stops()
-    watched.time.skip(watched.patience.unread / 2)
+    stops(detector)
+    watched.time.skip(patience / 2)
     assert not detector.detect()
-    watched.time.skip(watched.patience.unread)
+    watched.time.skip(patience)
     assert detector.detect()
-    detector.reading_goes_on()
-    assert watched.changes == [True, False]
-
-
-def test_a_session_stalls_when_its_bytes_do_not_leave_for_too_long(watched: Watched) -> None:
-    detector = watched.detector
-    detector.sending_waits()
-    watched.time.skip(watched.patience.unsent / 2)
-    assert not detector.detect()
-    watched.time.skip(watched.patience.unsent)
-    assert detector.detect()
-    detector.sending_goes_on()
+    goes_on(detector)
     assert watched.changes == [True, False]
 
 

@@ -212,3 +212,9 @@ class Nat:
             return
         for _ in range(self.downwards(data)):
             self._inside.send(data, address)
+
+
+async def echoing(net: UdpNet, server: str = "", client: str = "") -> tuple[Tunnel, UdpPeer]:
+    """Return a tunnel to an echo, and a user of it."""
+    tunnel = await net.flows(net.udp_echo().port, server=server, client=client)
+    return tunnel, net.udp(tunnel.ports[0])
