@@ -56,6 +56,5 @@ NOT_CARRIED = Outcome(0, 0, Ending.NOT_CARRIED)
 FAILED = Outcome(0, 0, Ending.FAILED)
 LOST = Outcome(0, 0, Ending.LOST)
 CLOSED = Outcome(0, 0, Ending.CLOSED)
-RESET_BY_USER = Outcome(0, 0, Ending.RESET_BY_USER)
 SHORT_OF_MEMORY = Outcome(0, 0, Ending.SHORT_OF_MEMORY)
 FLOW_OVER = Outcome(0, 0, Ending.SILENT)  # the counters of the port have its datagrams

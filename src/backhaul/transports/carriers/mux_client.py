@@ -15,7 +15,7 @@ from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.outcome import LOST, RESET_BY_USER, SHORT_OF_MEMORY, Done
+from backhaul.relay.outcome import LOST, SHORT_OF_MEMORY, Done
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import Door
 from backhaul.transports.connection import Connection
@@ -242,6 +242,7 @@ class _Announced:
         self._reader = link.targets.reader(stream)
         self._kept = bytearray()
         self._ended = False
+        self._reset = False
         self._lost = False
         self._outcome = LOST  # of a user who leaves before the target is reached
 
@@ -287,11 +288,9 @@ class _Announced:
         self.refuse(reset=True)
 
     def on_reset(self) -> None:
-        """Refuse the user, who has reset the connection before the target was reached."""
-        self._outcome = RESET_BY_USER
-        if self.target:
-            self.refuse(reset=False)
-        else:
+        """Note the user's reset, before which the target gets the bytes; without a target, refuse the stream."""
+        self._reset = True
+        if not self.target:
             self.late()
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
@@ -306,7 +305,9 @@ class _Announced:
         channel = SmuxChannel(self._link, self._stream)
         joined = FramedRelay(self._relay, channel, sock, traffic, done, towards_user=False)
         channel.attach(joined)
-        joined.start(self._take_kept(), ended=self._ended)
+        joined.start(self._take_kept(), ended=self._ended and not self._reset)
+        if self._reset:
+            joined.on_reset()
 
     def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows
