@@ -178,13 +178,22 @@ async def test_no_valid_answer_is_none(net: Net, answer: bytes) -> None:
 
 
 @pytest.mark.parametrize("security", [Security.REQUIRED, Security.AUTO])
-async def test_silence_of_a_server_is_no_reason_to_doubt_the_token(net: Net, security: Security) -> None:
+@pytest.mark.parametrize("known", [True, False])
+async def test_silence_of_a_server_is_no_reason_to_doubt_or_show_the_token(
+    net: Net, security: Security, *, known: bool
+) -> None:
     server = Played(net.listen(), "tcp")
-    settings = replace(wanted(server, security), handshake_timeout=0.05)
-    settings.known.remember(settings.remembered_as)
+    settings = replace(wanted(server, security, TOKEN, "another"), handshake_timeout=0.05)
+    if known:
+        settings.known.remember(settings.remembered_as)
     async with open_door(server, settings) as door:
-        with pytest.raises(TransportError, match=r"within 0\.05 s: the line is bad, or another program listens there"):
+        with pytest.raises(TransportError, match=r"within 0\.05 s: the line or a machine is too slow, or another"):
             await door.connect()
+        head = await (await server.listener.accept()).receive(HEAD_SIZE)
+        assert sealed_kind(head[2]) is Sealed.HANDSHAKE
+        server.listener.sock.setblocking(False)
+        with pytest.raises(BlockingIOError):  # neither the other token nor a bare one is tried
+            server.listener.sock.accept()
 
 
 async def test_garbage_after_the_answer_ends_the_attempt_and_the_server_is_remembered(net: Net) -> None:

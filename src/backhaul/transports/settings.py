@@ -25,8 +25,8 @@ class GateLimits:
     pending_per_address: int = 256
     unproven_sessions: int = 1024
     """Sessions of tcpmux, admitted by their address alone, through which no target has answered yet."""
-    handshake_timeout: float = 2.0
-    """Seconds for the handshake of tcp, tcpmux and udp, as in v0.7.2, and for the confirmation of a sealed one."""
+    handshake_timeout: float = 10.0
+    """Seconds for the handshake of tcp, tcpmux and udp, and for the confirmation of a sealed one, as on the client."""
     head_timeout: float = 60.0
     """Seconds until the first byte inside TLS on ws, wss, wsmux and wssmux, and again for a request; nginx's."""
     handshake_share: float = 0.25

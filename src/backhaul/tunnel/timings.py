@@ -83,10 +83,10 @@ class Timings:
     """The time at a stop for the server to close its idle connections: a round trip and some."""
     leave: float = 3.0
     """The time for which a client leaves idle connections to the server when their control channel is lost."""
-    handshake: float = 2.0
-    """The time for the client's handshake on tcp, tcpmux and udp, as in v0.7.2."""
-    upgrade: float = 10.0
-    """The same for TLS and the upgrade on the other transports, which are four round trips."""
+    handshake: float = 10.0
+    """The time for the client's handshake on tcp, tcpmux and udp: v0.7.2 allows 2 s, but a full line takes longer."""
+    upgrade: float = 15.0
+    """The same for TLS and the upgrade on the other transports, which are two round trips with TLS 1.3."""
 
 
 DEFAULT_TIMINGS: Final = Timings()

@@ -25,7 +25,7 @@ _BARE = (
     "token and users' bytes cross the line in clear. "
     'Run this program on both ends, then set security = "required" on both'
 )
-
+_SILENT = "the line or a machine is too slow, or another program listens there"
 
 MAX_PADDING: Final = 64
 """Bytes after an admission, a random number below this, so that first packets differ in size."""
@@ -36,7 +36,7 @@ class UnansweredError(TransportError):
 
 
 class SilentError(UnansweredError):
-    """The server sent nothing, as on a bad line; a server that refuses the token closes the connection."""
+    """The server sent nothing, as on a bad line; v0.7.2, or a server that refuses the token, closes the connection."""
 
 
 class RefusedError(TransportError):
@@ -92,6 +92,8 @@ class SealingDoor(ABC):
             await asyncio.to_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
             try:
                 return await self._connect_sealed()
+            except SilentError as error:
+                raise TransportError(f"{error}: {_SILENT}") from None
             except UnansweredError as error:
                 unanswered = error
                 self._tokens.refused()
@@ -211,9 +213,6 @@ class SealingDoor(ABC):
     def _may_fall_back(self, error: UnansweredError) -> None:
         """Raise TransportError unless v0.7.2's way may be tried."""
         settings = self._settings
-        protected = not settings.protection.allows_v072 or settings.known.protected(settings.remembered_as)
-        if protected and isinstance(error, SilentError):
-            raise TransportError(f"{error}: the line is bad, or another program listens there") from None
         if not settings.protection.allows_v072:
             raise TransportError(
                 f'{error}: is the token right, and does the server run this program, with security = "required" or '

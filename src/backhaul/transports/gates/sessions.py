@@ -31,6 +31,7 @@ NO_CLIENT: Final = "it belongs to no client that is connected"
 # of them displaces those of the same network and client: behind a proxy all clients have the same network.
 _MIN_UNCONFIRMED = 64
 _UNCONFIRMED_OF_CLIENT = 32  # in one network; each costs a curve operation
+_RESPITE = 2.0  # seconds without answers after as many have lapsed
 
 
 class GateSession(ClientSession, Hashable, Protocol):
@@ -85,7 +86,7 @@ class Sessions:
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
         self._sources: Crowd[GateSession] = Crowd()  # of those
         most = _UNCONFIRMED_OF_CLIENT
-        self._lapsed = Failures(most - 1, window=patience, first=patience, longest=patience)
+        self._lapsed = Failures(most - 1, window=_RESPITE, first=_RESPITE, longest=_RESPITE)
         self.met_a_client = False
         """True once any client has proved its token."""
 

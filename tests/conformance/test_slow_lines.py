@@ -1,0 +1,21 @@
+"""First contact on a line that is slower than v0.7.2 allows: the tunnel comes up, protected."""
+
+import pytest
+from tests.support.eavesdropper import Eavesdropper
+from tests.support.middlebox import Line
+from tests.support.net import echo, free_port, until
+from tests.support.tunnel import TOKEN, Net
+
+_DELAY = 1.1  # seconds each way: more than 2 s for an answer
+
+
+@pytest.mark.parametrize("security", ["auto", "required"])
+async def test_first_contact(any_net: Net, security: str) -> None:
+    bind_port, port = free_port(), free_port()
+    server = await any_net.server(bind_port, [f"{port}={await any_net.echo()}"], 'offline = "wait"')
+    async with Eavesdropper(any_net.listen(), bind_port) as between:
+        line = any_net.middlebox(between.port, Line(delay=_DELAY))
+        client = await any_net.client(line.port, f'security = "{security}"')
+        await until(lambda: server.tunnel.connected and client.tunnel.transport.idle)
+        await echo(await any_net.dial(port), b"over there")
+        assert TOKEN.encode() not in between.heard
