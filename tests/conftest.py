@@ -14,7 +14,7 @@ from tests.support.net import free_port
 from tests.support.public import TARGET, Public
 from tests.support.tunnel import BUILT, NO_WAIT, Net
 
-from backhaul.net.poller import LoopPoller
+from backhaul.net.pollers import LoopPoller
 from backhaul.tunnel.liveness import Liveness
 from backhaul.tunnel.timings import Timings
 

@@ -3,7 +3,7 @@
 from tests.support.tunnel import server_config
 
 from backhaul.assembly import change_relay, make_relay, mux_settings
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.patience import Patience
 
 

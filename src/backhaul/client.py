@@ -8,7 +8,7 @@ from typing import Final
 
 from backhaul.net.bridge import Bridges
 from backhaul.net.descriptors import for_users
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.net.services import ServiceLookUp, Services, look_up_service
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience

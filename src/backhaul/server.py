@@ -11,13 +11,13 @@ from backhaul.config.clients import ServedClient
 from backhaul.config.diff import Change, PortChange, port_change
 from backhaul.config.groups import ServedGroup
 from backhaul.net.listeners import Listeners, WithheldListeners
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.tls import ServerTls
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
 from backhaul.state import MovedState, ServedState, ServerState, SessionState, UserState, UserTimesState, joint
 from backhaul.transports.auth import Credentials
-from backhaul.transports.base import Gate, ServerTransport
+from backhaul.transports.public_end import Gate, ServerTransport
 from backhaul.transports.registry import make_reception, make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, GateLimits, ServerSettings
 from backhaul.tunnel.front import Front
@@ -27,7 +27,7 @@ from backhaul.tunnel.limiting import Limiting
 from backhaul.tunnel.news import News
 from backhaul.tunnel.outcomes import Report
 from backhaul.tunnel.places import Headcount, Places
-from backhaul.tunnel.ports import Port
+from backhaul.tunnel.port import Port
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.server_roll import server_roll
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings

@@ -10,7 +10,7 @@ from tests.support.v072 import HANDSHAKE, dial_control
 from tests.support.web import BINARY, frame, upgraded
 
 from backhaul.client import Client
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.resolver import Resolver, look_up
 from backhaul.server import Server
 from backhaul.transports.doors.raw import RawDoor

@@ -10,7 +10,8 @@ import pytest
 from tests.support.net import Peer, echo, until
 from tests.support.tunnel import BUILT, Net, Tunnel
 
-from backhaul.net.poller import EpollPoller, Owner
+from backhaul.net.poller import Owner
+from backhaul.net.pollers import EpollPoller
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.signals import Signal
 

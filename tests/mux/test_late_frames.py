@@ -12,7 +12,7 @@ from tests.support.tunnel import Net
 from backhaul.mux.link import Link
 from backhaul.mux.sink import NOBODY, TunnelStream
 from backhaul.mux.stream_channel import UserChannel
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.patience import Patience
 from backhaul.wire.smux import Role, Settings

@@ -7,7 +7,7 @@ from tests.support.peers import EXTENDED
 from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.smux import Role, Settings

@@ -9,7 +9,7 @@ from tests.support.tunnel import Net
 from backhaul.mux.link import Link
 from backhaul.mux.sink import NOBODY
 from backhaul.mux.stream_channel import SmuxChannel
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import FIN, RST, pack_frame

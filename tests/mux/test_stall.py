@@ -10,7 +10,7 @@ import pytest
 from tests.support.tunnel import Net
 
 from backhaul.mux.stall import StallDetector
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.patience import Patience
 

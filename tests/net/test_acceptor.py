@@ -14,7 +14,8 @@ from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.net.listener import Acceptor
-from backhaul.net.poller import Poller, make_poller
+from backhaul.net.poller import Poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.sockets import SocketOptions, listen
 
 pytestmark = pytest.mark.both_loops

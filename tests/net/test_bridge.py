@@ -10,7 +10,7 @@ from tests.support.net import HOST, Peer, fill, until, until_reset
 from tests.support.tunnel import Net
 
 from backhaul.net.bridge import Bridges
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.tls import ClientContext, ClientTls, shake_hands
 
 pytestmark = pytest.mark.both_loops

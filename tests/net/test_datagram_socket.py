@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.support.net import HOST, until
 
 from backhaul.net.endpoints import Address
-from backhaul.net.poller import Poller, make_poller
+from backhaul.net.poller import Poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
 

@@ -12,7 +12,8 @@ from tests.support.net import HOST, PATIENCE, Peer, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.net.connector import Dialer, ForbiddenAddressError, Permit, numeric_address, numeric_family, scoped_host
-from backhaul.net.poller import Poller, make_poller
+from backhaul.net.poller import Poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.resolver import Found, Resolver, look_up
 from backhaul.net.sockets import SocketOptions
 

@@ -14,7 +14,8 @@ from tests.support.datagrams import repeat
 from tests.support.net import HOST, until
 
 from backhaul.net.endpoints import Address, learn_destinations
-from backhaul.net.poller import Poller, make_poller
+from backhaul.net.poller import Poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.sockets import bind_datagrams
 from backhaul.net.udp import Counters, DatagramSocket, prepare
 from backhaul.wire.datagrams import Batch

@@ -11,7 +11,7 @@ from tests.support.net import HOST, free_port
 from backhaul.net.inherited import NoDepot
 from backhaul.net.listener import Acceptor
 from backhaul.net.listeners import Listeners
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.sockets import SocketOptions
 
 OPTIONS = SocketOptions(nodelay=True, keepalive=15)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from tests.support.net import PATIENCE, Peer, Sockets, until
 
+from backhaul.net.closing import linger, release
 from backhaul.net.descriptors import Descriptors
 from backhaul.net.lingering import Lingering
-from backhaul.net.poller import EpollPoller, LoopPoller, Poller, linger, release
+from backhaul.net.poller import Poller
+from backhaul.net.pollers import EpollPoller, LoopPoller
 from backhaul.net.predicates import has_error
 
 UNREAD = bytes(200_000)  # more than one read

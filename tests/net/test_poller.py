@@ -8,7 +8,9 @@ import pytest
 from tests.support.net import Peer, until
 from tests.support.tunnel import Net
 
-from backhaul.net.poller import EpollPoller, LoopPoller, Poller, release
+from backhaul.net.closing import release
+from backhaul.net.poller import Poller
+from backhaul.net.pollers import EpollPoller, LoopPoller
 from backhaul.net.predicates import at_eof
 
 pytestmark = pytest.mark.both_loops

@@ -10,7 +10,8 @@ from tests.support.net import HOST, PATIENCE, Listener, Peer, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.net.bridge import Bridges
-from backhaul.net.poller import Poller, make_poller
+from backhaul.net.poller import Poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.proxy import Proxy, ProxyKind
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.net import Peer, Sockets, until
 
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.udp import QUEUE_BYTES, Counters
 from backhaul.relay.datagrams_over_tcp import CONGESTED_QUEUE_BYTES, DatagramStream
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter, join, join_stamped

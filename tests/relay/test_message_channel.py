@@ -9,7 +9,7 @@ from tests.support.peers import EXTENDED
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame, receive_frame
 
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.predicates import has_input
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay

@@ -9,7 +9,7 @@ import pytest
 from tests.support.net import Peer, fill, until, until_reset
 from tests.support.tunnel import Net
 
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.predicates import has_error
 from backhaul.relay.direction import COPY_SIZE
 from backhaul.relay.engine import Relay, splice_available

@@ -15,7 +15,7 @@ from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
 from backhaul.mux.stream_channel import SmuxChannel
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.message_channel import MessageChannel

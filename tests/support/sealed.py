@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backhaul.mux.link import Link
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Done, Outcome
 from backhaul.relay.resumption import DEFAULT_MEMORY
@@ -16,10 +16,11 @@ from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security.records import ChainOpener, ChainSealer, Cipher, Seals
 from backhaul.security.session import SessionKeys, Side
 from backhaul.transports.auth import Credentials
-from backhaul.transports.base import Answer, Arrival, ClientControlEvents, GateEvents, Opened
 from backhaul.transports.carriers.mux_client import MuxClient
 from backhaul.transports.carriers.mux_server import MuxServer
+from backhaul.transports.client_end import Answer, Arrival, ClientControlEvents, Opened
 from backhaul.transports.connection import SealedConnection
+from backhaul.transports.public_end import GateEvents
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User

@@ -14,9 +14,9 @@ from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security import kinds
 from backhaul.security.records import Cipher, Sealer, Seals
 from backhaul.security.session import SessionKeys, Side
-from backhaul.transports.base import Arrival
 from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
 from backhaul.transports.carriers.messages import MessageIdle
+from backhaul.transports.client_end import Arrival
 from backhaul.transports.connection import SealedConnection
 from backhaul.transports.registry import raw_carrier, raw_idle, websocket_carrier, websocket_idle
 from backhaul.transports.user import User

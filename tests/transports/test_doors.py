@@ -11,7 +11,8 @@ from tests.support.tunnel import Net
 from tests.support.v072 import HANDSHAKE
 from tests.support.web import receive_head, switching
 
-from backhaul.net.poller import Callback, EpollPoller, Owner
+from backhaul.net.poller import Callback, Owner
+from backhaul.net.pollers import EpollPoller
 from backhaul.net.resolver import Resolver, look_up
 from backhaul.relay.engine import Relay
 from backhaul.transports.control.channel import ControlChannel
@@ -19,7 +20,7 @@ from backhaul.transports.doors.http import HttpDoor
 from backhaul.transports.doors.raw import RawDoor
 
 if TYPE_CHECKING:
-    from backhaul.transports.base import Door
+    from backhaul.transports.client_end import Door
 
 
 class Full(EpollPoller):

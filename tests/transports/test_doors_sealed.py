@@ -20,7 +20,7 @@ from tests.support.web import receive_head, switching
 
 from backhaul.config.secret import Secret
 from backhaul.errors import TransportError
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.resolver import Resolver, look_up
 from backhaul.relay.engine import Relay
 from backhaul.server import Server

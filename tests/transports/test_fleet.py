@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.net import until
 
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.patience import Patience
 from backhaul.transports.carriers.fleet import Fleet

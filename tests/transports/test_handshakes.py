@@ -10,7 +10,8 @@ from tests.support.cert import certificate
 from tests.support.clock import Clock
 from tests.support.net import ready, until
 
-from backhaul.net.poller import make_poller, release
+from backhaul.net.closing import release
+from backhaul.net.pollers import make_poller
 from backhaul.net.tls import ServerContext, ServerTls
 from backhaul.transports.gates.handshakes import Handshakes
 from backhaul.transports.gates.lobby import PendingConnection

@@ -13,7 +13,8 @@ from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import Callback, EpollPoller
+from backhaul.net.poller import Callback
+from backhaul.net.pollers import EpollPoller
 from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow

@@ -17,10 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.net import Peer, Sockets, until
 from tests.support.sealed_carriers import KINDS, Kind, Stage
 
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.transports.base import Arrival
+from backhaul.transports.client_end import Arrival
 from backhaul.transports.user import User
 
 CARRIERS = 2

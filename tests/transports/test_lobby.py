@@ -7,7 +7,8 @@ import pytest
 from tests.support.net import until
 
 from backhaul.net.descriptors import Descriptors
-from backhaul.net.poller import Poller, make_poller
+from backhaul.net.poller import Poller
+from backhaul.net.pollers import make_poller
 from backhaul.transports.gates.lobby import Lobby, PendingConnection
 from backhaul.transports.gates.reputation import Reputation
 from backhaul.transports.settings import GateLimits

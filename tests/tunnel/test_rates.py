@@ -12,7 +12,7 @@ from tests.support.tunnel import Net, Tunnel, change
 from backhaul.config.limits import Limits, LimitTables
 from backhaul.config.ports import parse_ports
 from backhaul.relay.rates import RatedTraffic
-from backhaul.tunnel.ports import Port
+from backhaul.tunnel.port import Port
 from backhaul.tunnel.rates import RateTable
 
 SLOW = 800_000  # bits a second: 100 kB

@@ -7,7 +7,7 @@ from tests.support.tunnel import Net, Tunnel, change, turned_away
 
 from backhaul.config import Secret
 from backhaul.reports import Notice
-from backhaul.transports.base import RENEWED
+from backhaul.transports.reasons import RENEWED
 
 every_second = pytest.mark.parametrize("any_net", ["tcp", "wsmux"], indirect=True)
 

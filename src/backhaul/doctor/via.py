@@ -9,7 +9,7 @@ from typing import Final
 from backhaul.config import ClientConfig
 from backhaul.errors import reason
 from backhaul.net.bridge import Bridges
-from backhaul.net.poller import make_poller
+from backhaul.net.pollers import make_poller
 from backhaul.net.proxy import Proxy
 from backhaul.net.resolver import LookUp, Resolver
 from backhaul.net.sockets import SocketOptions

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backhaul.errors import reason
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import FAULT, WOULD_BLOCK, linger
+from backhaul.net.closing import linger
+from backhaul.net.poller import FAULT, WOULD_BLOCK
 from backhaul.net.predicates import acknowledge, at_eof_or_error
 from backhaul.state import LinkState
 from backhaul.wire.peer import Feature, Peer

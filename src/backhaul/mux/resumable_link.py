@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from backhaul.net.poller import release
+from backhaul.net.closing import release
 from backhaul.state import LinkState
 from backhaul.wire.peer import Peer
 from backhaul.wire.smux import Role, Settings

@@ -12,7 +12,8 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from .buffers import shared_buffer
-from .poller import WOULD_BLOCK, Poller, release
+from .closing import release
+from .poller import WOULD_BLOCK, Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable

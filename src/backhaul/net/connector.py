@@ -12,10 +12,11 @@ from typing import Any
 from backhaul.errors import BackhaulError
 from backhaul.wire.targets import parse_ip
 
+from .closing import release
 from .congestion import avoid_pacing
 from .deadlines import Deadlines
 from .descriptors import boundless
-from .poller import Poller, release
+from .poller import Poller
 from .resolver import ANSWERED, Answer, Query, Resolver
 from .sockets import SocketOptions
 

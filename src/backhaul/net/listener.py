@@ -8,9 +8,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from .closing import release
 from .congestion import avoid_pacing, local
 from .descriptors import boundless
-from .poller import FAULT, Poller, release
+from .poller import FAULT, Poller
 from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 
 log = logging.getLogger("backhaul.accept")

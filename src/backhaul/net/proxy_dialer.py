@@ -9,9 +9,10 @@ from typing import Final
 from backhaul.errors import BackhaulError, reason
 from backhaul.wire.proxies import Exchange, HttpExchange, Login, ProxyError, SocksExchange, Step
 
+from .closing import release
 from .connector import AnyDialer, Dialer, Dialled, numeric_family, scoped_host
 from .deadlines import Deadlines
-from .poller import WOULD_BLOCK, Poller, release
+from .poller import WOULD_BLOCK, Poller
 from .proxy import Proxy
 from .resolver import ANSWERED, Answer, Query, Resolver
 from .sending import send_whole

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 from backhaul.certificates import load_authorities, objection
 from backhaul.errors import TransportError, reason
 
-from .poller import WOULD_BLOCK, Poller, release
+from .closing import release
+from .poller import WOULD_BLOCK, Poller
 from .unix_sockets import WithoutTcp
 
 if TYPE_CHECKING:

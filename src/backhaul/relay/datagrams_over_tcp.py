@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable
 
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import WOULD_BLOCK, Poller, release
+from backhaul.net.closing import release
+from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter
 

@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
+from backhaul.net.closing import release
+from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK
 from backhaul.net.predicates import at_eof
 from backhaul.wire.smux import SmuxError
 

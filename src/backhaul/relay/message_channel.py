@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import FAULT, WOULD_BLOCK, linger, release
+from backhaul.net.closing import linger, release
+from backhaul.net.poller import FAULT, WOULD_BLOCK
 from backhaul.net.predicates import acknowledge
 from backhaul.net.tcp_info import unacknowledged
 

@@ -4,7 +4,8 @@ import errno
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from backhaul.net.poller import FAULT, release
+from backhaul.net.closing import release
+from backhaul.net.poller import FAULT
 
 from . import half_close as rule
 from .direction import Direction

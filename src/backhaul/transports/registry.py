@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from backhaul.net.resolver import Resolver
 from backhaul.wire.transports import TRANSPORTS
 
-from .base import ClientTransport, Door, Gate, ServerTransport
+from .client_end import ClientTransport, Door
 from .connection import Connection, SealedConnection
 from .gates.reception import Reception, SharedGate
+from .public_end import Gate, ServerTransport
 from .settings import CarrierLimits, ClientSettings, ServerSettings
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from backhaul.net.poller import Poller
 
-from .base import Gate
 from .carriers.udp_server import UdpServer
 from .carriers.udp_socket import TunnelSocket
 from .carriers.udp_tunnels import ClientTunnels
 from .gates.reception import ClientGate, Reception, SharedGate
+from .public_end import Gate
 from .settings import CarrierLimits, ServerSettings
 
 if TYPE_CHECKING:

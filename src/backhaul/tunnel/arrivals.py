@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, Final
 
 from backhaul.errors import reason
+from backhaul.net.closing import release
 from backhaul.net.connector import Dialer, Dialled, ForbiddenAddressError, Permit, anywhere
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import FAULT, Poller, release
+from backhaul.net.poller import FAULT, Poller
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.outcome import FAILED, Outcome, Progress, next_number
 from backhaul.state import UserState
-from backhaul.transports.base import Arrival
+from backhaul.transports.client_end import Arrival
 from backhaul.wire.allowed import ALLOWED, REFUSED, AllowList, Verdict
 from backhaul.wire.targets import BadTargetError, Target, parse_target
 

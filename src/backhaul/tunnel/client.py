@@ -10,7 +10,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.state import SessionState
-from backhaul.transports.base import Arrival, ClientTransport
+from backhaul.transports.client_end import Arrival, ClientTransport
 from backhaul.transports.control.channel import PEER_CLOSED
 from backhaul.wire.checks import Check
 from backhaul.wire.signals import Signal

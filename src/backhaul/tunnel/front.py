@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from backhaul.config import ServerConfig
 from backhaul.errors import reason
 from backhaul.net.listeners import Listeners
-from backhaul.transports.base import Gate, ServerTransport
 from backhaul.transports.gates.reception import Reception
+from backhaul.transports.public_end import Gate, ServerTransport
 
 from .retries import Retries
 from .server import ServerTunnel

@@ -21,7 +21,8 @@ from backhaul.wire.datagrams import Batch
 from .admission import Objection
 from .balance import Balance, make_balance
 from .news import News
-from .ports import Port, Ports
+from .port import Port
+from .ports import Ports
 from .ports_setup import kinds_of, user_options
 from .server import ServerTunnel
 from .timings import Timings

@@ -15,7 +15,7 @@ from .limit_states import table_states
 from .network_files import NetworkFiles
 from .news import News
 from .places import Headcount, Room
-from .ports import Port
+from .port import Port
 from .quotas import Counted, Quotas
 from .rates import RateTable
 from .timings import Timings

@@ -14,7 +14,7 @@ from backhaul.reports import UserEnd
 from backhaul.state import UserState
 
 from .places import Places, Room
-from .ports import Port
+from .port import Port
 from .roll import Record
 
 if TYPE_CHECKING:

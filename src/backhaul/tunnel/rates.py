@@ -9,7 +9,7 @@ from backhaul.failures import network_of
 from backhaul.relay.rates import Rate, RatedTraffic, Rates, Timers
 from backhaul.relay.traffic import Traffic
 
-from .ports import Port
+from .port import Port
 
 _BITS: Final = 8
 _ALL: Final = 0  # no port

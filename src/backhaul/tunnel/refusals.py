@@ -7,7 +7,7 @@ from backhaul.net.log_throttle import LogThrottle
 from .admission import Objection
 from .news import News
 from .outcomes import name
-from .ports import Port
+from .port import Port
 
 
 def refused(throttle: LogThrottle, port: Port, address: tuple[Any, ...], objection: Objection, news: News) -> None:

@@ -9,7 +9,7 @@ from backhaul.config import ServerConfig
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.state import ServedState, SessionState
-from backhaul.transports.base import ServerTransport
+from backhaul.transports.public_end import ServerTransport
 from backhaul.transports.session import ClientSession, protection_of
 from backhaul.transports.settings import CarrierLimits
 from backhaul.wire.checks import Check, Health

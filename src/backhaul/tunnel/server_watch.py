@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from backhaul.errors import TransportError
-from backhaul.transports.base import Answer
+from backhaul.transports.client_end import Answer
 
 from .liveness import Liveness
 from .timings import Timings

@@ -16,13 +16,13 @@ from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.rated import flow_of
 from backhaul.reports import UserEnd
 from backhaul.state import UserState
-from backhaul.transports.base import Carry, ServerTransport
+from backhaul.transports.public_end import Carry, ServerTransport
 from backhaul.wire.datagrams import Batch
 
 from .news import News
 from .outcomes import Outcomes, name
 from .places import Places, Room
-from .ports import Port
+from .port import Port
 from .refusals import refused
 from .waiting_flows import WaitingFlows
 

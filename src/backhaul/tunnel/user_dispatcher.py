@@ -6,17 +6,18 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from backhaul.config import ServerConfig
+from backhaul.net.closing import release
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import FAULT, release
+from backhaul.net.poller import FAULT
 from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
-from backhaul.transports.base import ServerTransport
+from backhaul.transports.public_end import ServerTransport
 from backhaul.transports.user import User
 
 from .limiting import Limiting
 from .news import News
 from .outcomes import Outcomes, name
 from .places import Places, Room
-from .ports import Port
+from .port import Port
 from .ports_setup import preface_of
 from .refusals import refused
 from .timings import Timings

@@ -8,7 +8,7 @@ from backhaul.net.descriptors import Descriptors
 from backhaul.net.predicates import has_error
 from backhaul.transports.user import User
 
-from .ports import Port
+from .port import Port
 
 # Seconds between checks of waiting users. Most wait for a millisecond: a timer for each, or watching their sockets,
 # would cost more than carrying a few who have left.

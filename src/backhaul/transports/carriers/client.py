@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from backhaul.relay.fit import Fit
 from backhaul.relay.resumption import Resumption
-from backhaul.transports.base import Answer, ClientEvents, Door
+from backhaul.transports.client_end import Answer, ClientEvents, Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.checks import Check, Health

@@ -15,8 +15,9 @@ from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.lent_channel import LentChannel
 from backhaul.relay.resumption import Resumption
-from backhaul.transports.base import Arrival, Carry, Door, Gate
+from backhaul.transports.client_end import Arrival, Door
 from backhaul.transports.connection import Connection
+from backhaul.transports.public_end import Carry, Gate
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ClientSettings, ServerSettings
 from backhaul.transports.user import User

@@ -5,7 +5,8 @@ import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from backhaul.net.poller import WOULD_BLOCK, release
+from backhaul.net.closing import release
+from backhaul.net.poller import WOULD_BLOCK
 from backhaul.net.predicates import has_input, is_established
 from backhaul.net.sockets import expect_outages
 from backhaul.transports.connection import Connection

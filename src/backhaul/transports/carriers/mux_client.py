@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from backhaul.mux.link import Link
 from backhaul.mux.sink import TunnelStream
 from backhaul.mux.stream_channel import SmuxChannel
+from backhaul.net.closing import release
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import LOST, SHORT_OF_MEMORY, Done
 from backhaul.relay.traffic import Traffic
-from backhaul.transports.base import Door
+from backhaul.transports.client_end import Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.peer import Feature, Peer

@@ -8,14 +8,14 @@ from backhaul.mux.balancer import Balancer
 from backhaul.mux.link import Link
 from backhaul.mux.sink import NOBODY, TunnelStream
 from backhaul.mux.stream_channel import UserChannel
+from backhaul.net.closing import release
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.rated import kind_of
-from backhaul.transports.base import Carry, Gate
 from backhaul.transports.connection import Connection, SealedConnection
+from backhaul.transports.public_end import Carry, Gate
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User

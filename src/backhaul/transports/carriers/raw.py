@@ -5,7 +5,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
-from backhaul.net.poller import Poller, release
+from backhaul.net.closing import release
+from backhaul.net.poller import Poller
 from backhaul.net.sockets import expect_outages
 from backhaul.net.udp import Counters
 from backhaul.relay.datagrams_over_tcp import DatagramStream, Join

@@ -10,12 +10,13 @@ from backhaul.errors import TransportError, reason, retry_after
 from backhaul.mux.greeting import Greeting, encode_greeting, first_reader, frame, read_answer
 from backhaul.mux.link import Link
 from backhaul.mux.resumable_link import ResumableLink
+from backhaul.net.closing import release
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import WOULD_BLOCK, release
+from backhaul.net.poller import WOULD_BLOCK
 from backhaul.net.sending import send_whole
 from backhaul.security import kinds
 from backhaul.security.records import Record
-from backhaul.transports.base import Door
+from backhaul.transports.client_end import Door
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.smux import Role
 

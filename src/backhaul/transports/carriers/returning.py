@@ -8,7 +8,8 @@ from backhaul.mux.greeting import Answer, encode_answer, first_reader, frame, re
 from backhaul.mux.link import Link
 from backhaul.mux.owner import LinkOwner
 from backhaul.mux.resumable_link import ResumableLink
-from backhaul.net.poller import WOULD_BLOCK, release
+from backhaul.net.closing import release
+from backhaul.net.poller import WOULD_BLOCK
 from backhaul.net.sending import send_whole
 from backhaul.security import kinds
 from backhaul.security.records import Record

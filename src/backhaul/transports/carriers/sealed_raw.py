@@ -19,7 +19,7 @@ from backhaul.relay.sealed_codecs import RecordCodec
 from backhaul.relay.spliced import SplicedClient, SplicedRelay, SplicedServer
 from backhaul.security import kinds
 from backhaul.security.records import FirstRecord, Record
-from backhaul.transports.base import Arrival
+from backhaul.transports.client_end import Arrival
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire import blocks
 

@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 
 from backhaul.relay.fit import Fit
-from backhaul.transports.base import Gate, ServerEvents
 from backhaul.transports.connection import Connection
+from backhaul.transports.public_end import Gate, ServerEvents
 from backhaul.transports.session import NO_CLIENT, ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.wire.checks import Health

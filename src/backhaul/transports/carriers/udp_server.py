@@ -2,10 +2,11 @@
 
 from typing import Protocol
 
-from backhaul.net.poller import Poller, release
+from backhaul.net.closing import release
+from backhaul.net.poller import Poller
 from backhaul.relay.flows import Flow
-from backhaul.transports.base import Carry, Gate, ServerEvents
 from backhaul.transports.connection import Connection
+from backhaul.transports.public_end import Carry, Gate, ServerEvents
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from backhaul.errors import TransportError, reason
-from backhaul.net.poller import WOULD_BLOCK, Poller, linger
+from backhaul.net.closing import linger
+from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.predicates import retransmissions
 from backhaul.net.sockets import watch_closely
 

@@ -10,7 +10,7 @@ from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.net.ways import make_dialer
 from backhaul.security.psk import pre_shared_key
-from backhaul.transports.base import Answer, DoorEvents, Opened
+from backhaul.transports.client_end import Answer, DoorEvents, Opened
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.checks import Check, Health
 from backhaul.wire.peer import Peer

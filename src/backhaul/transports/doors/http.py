@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError
+from backhaul.net.closing import release
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import Poller, release
+from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.net.tcp_info import TcpInfo
 from backhaul.net.tls import ClientContext, fingerprint
 from backhaul.relay.pings import Pings
-from backhaul.transports.base import Answer, Opened
+from backhaul.transports.client_end import Answer, Opened
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire import upgrade

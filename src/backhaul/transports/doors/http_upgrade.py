@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from backhaul.errors import TransportError
-from backhaul.net.poller import WOULD_BLOCK, Poller, release
+from backhaul.net.closing import release
+from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ClientContext, shake_hands
 from backhaul.wire import upgrade

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from backhaul.errors import TransportError
 from backhaul.net.poller import Poller
-from backhaul.transports.base import ClientControlEvents, unlike
+from backhaul.transports.client_end import ClientControlEvents
 from backhaul.transports.control.channel import ControlChannel
+from backhaul.transports.reasons import unlike
 from backhaul.wire.checks import Health
 from backhaul.wire.control import ClientControlDecoder
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode

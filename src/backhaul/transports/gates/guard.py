@@ -19,9 +19,9 @@ from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher
 from backhaul.security.session import LOCATOR_SIZE, Register, SessionKeys, Side
 from backhaul.transports.auth import Credential, Credentials, Protection
-from backhaul.transports.base import unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.sealed_session import SealedSession, SealedSessionOwner
+from backhaul.transports.reasons import unlike
 from backhaul.transports.settings import ServerSettings
 from backhaul.wire.peer import EXTENSIONS, Feature, Peer, common_features
 from backhaul.wire.transports import TRANSPORTS, Transport

@@ -11,17 +11,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import plain_ip
+from backhaul.net.closing import release
 from backhaul.net.listener import HANDSHAKE_BATCH, PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import WOULD_BLOCK, Poller, release
+from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.sending import send_whole
 from backhaul.net.tcp_info import unacknowledged
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
 from backhaul.transports.auth import Credential
-from backhaul.transports.base import SharedGateEvents, occupied
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.http_session import HttpSession
+from backhaul.transports.public_end import SharedGateEvents
+from backhaul.transports.reasons import occupied
 from backhaul.transports.settings import ServerSettings
 from backhaul.wire import upgrade
 from backhaul.wire.foreign import HTTP_2, foreign, unreadable

@@ -5,7 +5,8 @@ import functools
 import socket
 from typing import Final
 
-from backhaul.net.poller import Poller, linger
+from backhaul.net.closing import linger
+from backhaul.net.poller import Poller
 from backhaul.net.sending import send_whole
 from backhaul.transports.settings import GateLimits
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from backhaul.failures import network_of
+from backhaul.net.closing import release
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import WOULD_BLOCK, Poller, release
+from backhaul.net.poller import WOULD_BLOCK, Poller
 
 from .crowd import Crowd
 from .reputation import Reputation

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import plain_ip
 from backhaul.failures import network_of
+from backhaul.net.closing import release
 from backhaul.net.listener import PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import Poller, release
+from backhaul.net.poller import Poller
 from backhaul.transports.auth import Credential
-from backhaul.transports.base import SharedGateEvents, indistinct, occupied, unlike
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.raw_session import RawSession
+from backhaul.transports.public_end import SharedGateEvents
+from backhaul.transports.reasons import indistinct, occupied, unlike
 from backhaul.transports.settings import ServerSettings
 from backhaul.wire.foreign import foreign
 from backhaul.wire.frames import HEAD_SIZE, Frame, FrameReader, FrameTooLongError, Sealed, encode, sealed_kind

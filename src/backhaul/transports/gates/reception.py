@@ -3,10 +3,11 @@
 import socket
 from typing import Protocol
 
-from backhaul.net.poller import Poller, release
+from backhaul.net.closing import release
+from backhaul.net.poller import Poller
 from backhaul.relay.resumption import Resumption
-from backhaul.transports.base import Gate, GateEvents, SharedGateEvents
 from backhaul.transports.connection import Connection
+from backhaul.transports.public_end import Gate, GateEvents, SharedGateEvents
 from backhaul.transports.session import ClientSession
 from backhaul.wire.checks import Health
 

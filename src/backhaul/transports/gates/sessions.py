@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.transports.auth import Credentials
-from backhaul.transports.base import RENEWED, SharedGateEvents, taken_over
+from backhaul.transports.public_end import SharedGateEvents
+from backhaul.transports.reasons import RENEWED, taken_over
 from backhaul.transports.session import ClientSession
 from backhaul.wire.checks import Health
 from backhaul.wire.messages import Refusal

@@ -9,7 +9,8 @@ import functools
 import socket
 from collections.abc import Callable
 
-from backhaul.net.poller import Poller, release
+from backhaul.net.closing import release
+from backhaul.net.poller import Poller
 
 Decide = Callable[[socket.socket, str], None]
 """Takes over a connection from an address."""

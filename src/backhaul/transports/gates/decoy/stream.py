@@ -8,7 +8,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
-from backhaul.net.poller import Callback, Poller, release
+from backhaul.net.closing import release
+from backhaul.net.poller import Callback, Poller
 
 _READ_SIZE: Final = 1 << 14  # at least a record of TLS, because no poller sees what stays in its buffer
 
