@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.errors import reason
 from backhaul.net.poller import WOULD_BLOCK
+from backhaul.relay.backlog import Backlog
 from backhaul.relay.channel import SHARED
 from backhaul.relay.frames import Frames
 from backhaul.relay.turns import Turns
@@ -83,28 +84,27 @@ class Outlet(ABC):
 class Sender(Outlet):
     """Writes to a connection. While that takes no bytes, they wait in a backlog and streams wait for their turn."""
 
-    __slots__ = ("_backlog", "_budget", "_conn", "_poller", "_relay", "_stall")
+    __slots__ = ("_backlog", "_conn", "_poller", "_relay", "_stall")
 
     def __init__(self, owner: SenderOwner, relay: "SenderResources", conn: socket.socket, stall: StallDetector) -> None:
         super().__init__(owner)
         self._conn = conn
         self._relay = relay
         self._poller = relay.poller
-        self._budget = relay.budget
         self._stall = stall
-        self._backlog = bytearray()
+        self._backlog = Backlog(relay.budget, self)
         self.pace = Pace(conn)
 
     @property
     def unsent(self) -> int:
         """The number of bytes that wait until the connection takes them."""
-        return len(self._backlog)
+        return self._backlog.size
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Send ``data``, or keep what the connection does not take now."""
         try:
             if self.blocked:
-                self._keep(data)
+                self._backlog.add(data)
                 return
             try:
                 sent = self._conn.send(data)
@@ -113,7 +113,7 @@ class Sender(Outlet):
             if sent < len(data):
                 self.pace.blocks()
                 self._block()
-                self._keep(data[sent:])
+                self._backlog.add(data[sent:])
             elif self.pace.slow and not self.pace.keeps_up(sent):
                 self._block()
         except OSError as error:
@@ -135,11 +135,7 @@ class Sender(Outlet):
 
     def close(self) -> None:
         """Drop the backlog."""
-        self._budget.hold(self, 0)
-
-    def _keep(self, data: memoryview | bytes) -> None:
-        self._backlog += data
-        self._budget.hold(self, len(self._backlog))
+        self._backlog.drop()
 
     def _block(self) -> None:
         self.blocked = True
@@ -148,15 +144,12 @@ class Sender(Outlet):
 
     def _writable(self) -> None:
         try:
-            if self._backlog:
-                del self._backlog[: self._conn.send(self._backlog)]
-        except WOULD_BLOCK:
-            return
+            if self._backlog.size and not self._backlog.send(self._conn):
+                return
         except OSError as error:
             self._owner.lost(reason(error))
             return
-        self._budget.hold(self, len(self._backlog))
-        if self._backlog:
+        if self._backlog.size:
             self._stall.sending_waits()  # a new start, because some bytes have left
             return
         self.blocked = False

@@ -1,11 +1,11 @@
 """A socket joined with a framed channel, which is a smux stream or a WebSocket connection.
 
 Payload is read into a shared buffer after holes for the headers, so it is never copied: the channel writes headers into
-the holes and sends the whole. Its payload goes to the socket in the pieces in which it lies in the read buffer.
+the holes and sends the whole.
 """
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from backhaul.net.closing import release
@@ -16,41 +16,31 @@ from backhaul.wire.smux import SmuxError
 from . import half_close as rule
 from .channel import FRAMES_AT, Channel, payloads
 from .outcome import ORDERLY, Done, Ending, Outcome, Progress
+from .payload_writer import PayloadWriter
 from .rest import read_rest
 from .traffic import Traffic
 
 if TYPE_CHECKING:
     from .resources import JointResources
 
-_SMALL_PIECE = 4096  # bytes below which joining pieces is cheaper than a vector of them
-_MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
 # The tables for a channel to v0.7.2, by the side of the socket, for the first direction: the second ends everything.
 _WITHOUT: Final = (rule.FAR_DOES_NOT, rule.NEAR_DOES_NOT)
 
 
-class FramedRelay:
+class FramedRelay(PayloadWriter):
     """Owns the socket and its end of the channel; closes both once.
 
     ``towards_user`` is true if the socket is the user's; otherwise it is the target's.
     """
 
     __slots__ = (
-        "_answered",
-        "_backlog",
         "_bulk",
         "_from_sock",
         "_hold",
         "_other",
-        "_pieces",
-        "_relay",
         "_side",
-        "_sock",
         "_state",
-        "_to_sock",
-        "channel",
-        "closed",
         "done",
-        "given",
         "taken",
     )
 
@@ -64,21 +54,14 @@ class FramedRelay:
         *,
         towards_user: bool,
     ) -> None:
-        self.channel = channel
-        self._relay = relay
+        self._from_sock, to_sock = traffic if towards_user else (traffic.sent, traffic.received)
+        super().__init__(relay, channel, sock, to_sock)
         self.taken = 0  # bytes read from the socket
-        self.given = 0  # bytes written to the socket
-        self.closed = False
-        self._sock = sock
         self.done = done
         self._side, self._other = (rule.USER, rule.TARGET) if towards_user else (rule.TARGET, rule.USER)
         self._state = rule.OPEN
-        self._from_sock, self._to_sock = traffic if towards_user else (traffic.sent, traffic.received)
         self._bulk = False
-        self._pieces: list[memoryview] | tuple[()] = ()
-        self._backlog: bytearray | None = None  # most relays never need one
         self._hold = 0.0  # seconds of silence for which the end of the user is held back
-        self._answered = False  # the channel moved bytes last
         self._prepare(traffic)
 
     def _prepare(self, traffic: Traffic) -> None:
@@ -129,10 +112,6 @@ class FramedRelay:
         """Reset a relay in an unknown state, which might lose bytes or hang."""
         self.abort()
         self._relay.poller.faults.fault(FAULT, error)
-
-    def _send_kept(self, kept: bytes) -> None:
-        self._backlog = bytearray(kept)
-        self._flush_backlog()
 
     def readable(self) -> None:
         """Read from the socket, unless the channel is blocked or has no room."""
@@ -189,19 +168,6 @@ class FramedRelay:
             self.deliver()
         self.end(Ending.RESET_BY_TARGET if self._side is rule.USER else Ending.RESET_BY_USER, tell=False)
 
-    def deliver(self) -> None:
-        """Write the pieces in the shared buffer; keep a copy of those that the socket does not take."""
-        pieces, self._pieces = self._pieces, ()  # no empty list: most relays are idle
-        if self.closed:
-            return
-        try:
-            sent = 0 if self._backlog else self._write(pieces)
-            if sent >= 0:
-                self._keep(pieces, sent)
-            self._after_delivery()
-        except Exception as error:  # noqa: BLE001 - the other streams of the session must get their pieces
-            self._fail(error)
-
     def abort(self) -> None:
         """End because the program has failed."""
         self.end(Ending.FAILED)
@@ -237,8 +203,8 @@ class FramedRelay:
         self.closed = True
         spoilt = () if ending in ORDERLY else rule.spoilt(ending, self._state)
         if self._backlog:
-            self._relay.budget.hold(self, 0)
-        self._backlog = None
+            self._backlog.drop()
+            self._backlog = None
         release(self._relay.poller, self._sock, reset=self._other in spoilt, drained=self._side in self._state.ended)
         self.channel.drop(reset=tell and self._side in spoilt)
         self._relay.finished(self, self.done, Outcome(*self._both_ways(), ending))
@@ -322,24 +288,6 @@ class FramedRelay:
             return
         self._relay.watch(self)
 
-    def _write(self, pieces: Sequence[memoryview]) -> int:
-        """Return how many bytes the socket took, or -1 if it broke."""
-        flags = self._flags()
-        try:
-            if len(pieces) == 1:
-                sent = self._sock.send(pieces[0], flags)
-            elif len(pieces[0]) < _SMALL_PIECE or len(pieces) > _MOST_PIECES:
-                sent = self._sock.send(b"".join(pieces), flags)
-            else:
-                sent = self._sock.sendmsg(pieces, [], flags)
-        except WOULD_BLOCK:
-            return 0
-        except OSError:
-            self.sock_reset()
-            return -1
-        self._count(sent)
-        return sent
-
     def _flags(self) -> int:
         """Let an end that follows at once share a packet with the last bytes, unless it may be a reset.
 
@@ -349,42 +297,6 @@ class FramedRelay:
             return 0
         orderly = self._side in self._state.ended or (self.channel.half_close and not self.channel.broken)
         return END_FOLLOWS if orderly else 0
-
-    def _keep(self, pieces: Sequence[memoryview], sent: int) -> None:
-        if sent < sum(map(len, pieces)):
-            self._backlog = self._backlog or bytearray()
-            self._backlog += memoryview(b"".join(pieces))[sent:]
-            self._relay.poller.on_writable(self._sock, self._writable)
-            self._relay.budget.hold(self, len(self._backlog))
-
-    def _count(self, sent: int) -> None:
-        self.given += sent
-        self._answered = True
-        self._to_sock.bytes += sent
-        self.channel.consumed(sent)
-
-    def _writable(self) -> None:
-        self._relay.poller.ignore_writable(self._sock)
-        self._flush_backlog()
-        self._after_delivery()
-
-    def _flush_backlog(self) -> None:
-        assert self._backlog is not None  # noqa: S101 - a writer is only registered for a backlog
-        try:
-            sent = self._sock.send(self._backlog)
-        except WOULD_BLOCK:
-            sent = 0
-        except OSError:
-            self.sock_reset()
-            return
-        del self._backlog[:sent]
-        if self._backlog:
-            self._relay.poller.on_writable(self._sock, self._writable)
-        else:
-            self._backlog = None
-        self._relay.budget.hold(self, len(self._backlog or b""))
-        self._count(sent)
-        self.channel.settle()
 
     def _after_delivery(self) -> None:
         if self.closed or self._backlog:

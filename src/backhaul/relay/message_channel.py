@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.closing import linger, release
-from backhaul.net.poller import FAULT, WOULD_BLOCK
+from backhaul.net.poller import WOULD_BLOCK
 from backhaul.net.predicates import acknowledge
-from backhaul.net.tcp_info import unacknowledged
 
 from .channel import SHARED, Consumer
 from .codec import Codec
+from .message_sender import MessageSender
 from .rest import BROKEN, read_rest
 
 if TYPE_CHECKING:
@@ -27,14 +27,11 @@ IN = shared_buffer(_READ_SIZE)
 """The buffer of all reads, each of which is handled before the next."""
 
 
-class MessageChannel:
+class MessageChannel(MessageSender):
     """A connection of one user; owns it. Its codec frames both directions."""
 
     __slots__ = (
-        "_active",
-        "_backlog",
         "_codec",
-        "_conn",
         "_consumer",
         "_end_received",
         "_end_sent",
@@ -42,12 +39,9 @@ class MessageChannel:
         "_lingering",
         "_parked",
         "_paused",
-        "_relay",
         "_reset_received",
         "_touched",
         "_unread",
-        "blocked",
-        "broken",
         "burst",
         "frame_size",
         "half_close",
@@ -60,21 +54,16 @@ class MessageChannel:
 
     def __init__(self, relay: "ChannelResources", conn: socket.socket, codec: Codec, unsent: bytes = b"") -> None:
         """``unsent`` is the rest of a message that has been sent in part, and goes first."""
-        self._relay = relay
-        self._conn = conn
+        super().__init__(relay, conn)
         self._codec = codec
         self.header_room = codec.header_room
         self.frame_size = self.burst = self.quantum = codec.frame_size  # there are no others on the connection
         self.half_close = codec.half_close
-        self.blocked = False
-        self.broken = False
         self._consumer: Consumer | None = None
-        self._backlog: bytearray | None = None
         self._lingering = False
         self._parked = False
         self._touched = False
         self._paused = False
-        self._active = True  # bytes have moved lately
         self._ended = False  # the connection's end has been read
         self._end_received = False  # the peer has ended its direction
         self._end_sent = False  # this end has ended its direction
@@ -82,7 +71,7 @@ class MessageChannel:
         self._unread = 0  # payload bytes that the user's socket has not taken yet
         codec.events = self
         if unsent:
-            self._block(unsent)
+            self._keep(unsent)
 
     def start(self, consumer: Consumer, *, unread: int = 0, ended: bool = False) -> None:
         """Deliver to ``consumer``, which holds ``unread`` bytes; ``ended``: the peer has ended its direction since."""
@@ -168,10 +157,6 @@ class MessageChannel:
         """Reset both ends, because the peer does not read."""
         self.abort()
 
-    def _fail(self, error: Exception) -> None:
-        self.abort()
-        self._relay.poller.faults.fault(FAULT, error)
-
     def _let_go(self, *, reset: bool) -> None:
         if self.half_close and not reset:
             self._send_end()
@@ -186,11 +171,6 @@ class MessageChannel:
             self._linger()
         else:
             self._release(reset=reset and (not self.half_close or self.blocked))
-
-    @property
-    def moved(self) -> int:
-        """A number that rises with each byte that the peer acknowledges while the channel lingers."""
-        return -len(self._backlog or b"") - unacknowledged(self._conn)
 
     def silent_for(self, seconds: float) -> None:
         """Reset the connection if its peer has taken nothing for too long."""
@@ -227,7 +207,7 @@ class MessageChannel:
 
     def on_ping(self, answer: bytes) -> None:
         """Answer a ping."""
-        if len(self._backlog or b"") < _MAX_UNSENT_PONGS:
+        if self.unsent < _MAX_UNSENT_PONGS:
             self._transmit(answer)
 
     def on_close(self, answer: bytes) -> None:
@@ -319,7 +299,7 @@ class MessageChannel:
         self.broken = True
         self._relay.pings.discard(self)
         if self._backlog:
-            self._relay.budget.hold(self, 0)
+            self._backlog.drop()
             self._backlog = None
         if not self._consumer:
             self._relay.forget(self)
@@ -328,21 +308,6 @@ class MessageChannel:
         else:  # the peer acts on the last message, which a close with unread bytes could cost it
             linger(self._relay.poller, self._conn)
         self._codec.release()
-
-    def _transmit(self, data: memoryview | bytes, flags: int = 0) -> None:
-        if self.broken:
-            return
-        self._active = True
-        try:
-            if self._backlog:
-                self._backlog += data
-                self._relay.budget.hold(self, len(self._backlog))
-            elif (sent := self._send(data, flags)) < len(data):
-                self._block(data[sent:])
-        except OSError as error:
-            self._cut(error)
-        except Exception as error:  # noqa: BLE001 - the peer may lack some of the bytes, whatever the caller does
-            self._fail(error)
 
     def _cut(self, error: OSError) -> None:
         """End because sending has failed; after a reset, read what had arrived first, but not within another read."""
@@ -357,36 +322,9 @@ class MessageChannel:
         finally:
             self._lost(why)
 
-    def _send(self, data: memoryview | bytes, flags: int) -> int:
-        try:
-            return self._conn.send(data, flags)
-        except WOULD_BLOCK:
-            return 0
-
-    def _block(self, unsent: memoryview | bytes) -> None:
-        self._backlog = bytearray(unsent)
-        self.blocked = True
-        self._relay.poller.on_writable(self._conn, self._writable)
-        self._relay.budget.hold(self, len(unsent))
-
-    def _writable(self) -> None:
-        assert self._backlog is not None  # noqa: S101 - a writer is only registered for a backlog
-        try:
-            del self._backlog[: self._conn.send(self._backlog)]
-        except WOULD_BLOCK:
-            return
-        except OSError as error:
-            self._cut(error)
-            return
-        self._relay.budget.hold(self, len(self._backlog))
-        if not self._backlog:
-            self._backlog = None
-            self._drained()
-
     def _drained(self) -> None:
         """Continue, because the connection has taken everything."""
-        self.blocked = False
-        self._relay.poller.ignore_writable(self._conn)
+        super()._drained()
         if self._lingering:
             self._release()
         else:

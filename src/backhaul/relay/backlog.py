@@ -1,0 +1,45 @@
+"""The bytes that a socket does not take."""
+
+import socket
+
+from backhaul.net.poller import WOULD_BLOCK
+
+from .budget import Budget, Holder
+
+
+class Backlog:
+    """Bytes that wait until a socket takes them, and count in the budget of all relays.
+
+    The holder may be reset, and drop the backlog, before ``add`` or ``send`` returns.
+    """
+
+    __slots__ = ("_budget", "_bytes", "_holder")
+
+    def __init__(self, budget: Budget, holder: Holder) -> None:
+        self._budget = budget
+        self._holder = holder
+        self._bytes = bytearray()
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return len(self._bytes)
+
+    def add(self, data: memoryview | bytes) -> None:
+        """Keep a copy of ``data``."""
+        self._bytes += data
+        self._budget.hold(self._holder, len(self._bytes))
+
+    def send(self, sock: socket.socket) -> int:
+        """Send to ``sock``; return how many bytes it has taken, 0 if it takes none now. Raises OSError."""
+        try:
+            sent = sock.send(self._bytes)
+        except WOULD_BLOCK:
+            return 0
+        del self._bytes[:sent]
+        self._budget.hold(self._holder, len(self._bytes))
+        return sent
+
+    def drop(self) -> None:
+        """Count the bytes no longer, because their holder has ended."""
+        self._budget.hold(self._holder, 0)
