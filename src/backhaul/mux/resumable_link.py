@@ -11,12 +11,13 @@ from backhaul.net.closing import release
 from backhaul.state import LinkState
 from backhaul.wire.peer import Peer
 from backhaul.wire.smux import Role, Settings
-from backhaul.wire.smux.frames import ACK, ASK, BYE, pack_frame
+from backhaul.wire.smux.frames import ASK, BYE, pack_frame
 
-from .link import READ_SIZE
+from .acknowledgements import Acknowledgements
 from .owner import LinkOwner
 from .pacing import avoid_waiting
-from .resume import Ledger, ResumeError
+from .reader import READ_SIZE
+from .resume import ResumeError
 from .sealed_link import MakeRecords, RecordLink
 from .spooled_sender import MakeLine, SpooledSender
 from .stall import StallDetector
@@ -50,14 +51,11 @@ class ResumableLink(RecordLink):
     """
 
     __slots__ = (
-        "_acknowledgement",
+        "_acknowledgements",
         "_awaits_streams",
-        "_due",
         "_expiry",
         "_key",
-        "_ledger",
         "_parked_at",
-        "_sign",
         "epoch",
         "identity",
         "kept",
@@ -94,10 +92,7 @@ class ResumableLink(RecordLink):
         """True while it has no connection."""
         self.kept = True
         self._awaits_streams = role is Role.SERVER  # the other end may have opened one, of which nothing has arrived
-        self._ledger = Ledger()
-        self._due = False
-        self._acknowledgement: TimerHandle | None = None
-        self._sign: TimerHandle | None = None
+        self._acknowledgements = Acknowledgements(relay, settings.version, self)
         self._expiry: TimerHandle | None = None
         self._parked_at = 0.0
         self._key = (peer.name, identity)
@@ -224,7 +219,7 @@ class ResumableLink(RecordLink):
         self._parked_at = self._relay.loop.time()
         self.sender.part()
         self.stall.close()
-        self._keepalive.cancel()
+        self._keepalive.end()
         release(self._relay.poller, self.conn)
         self._expiry = self._relay.loop.call_later(self._relay.resumption.timeout, self._expired)
 
@@ -255,7 +250,7 @@ class ResumableLink(RecordLink):
         self._records = line.make_records(self._take_data)
         self.stall = StallDetector(self._relay, line.conn, self.session, self.tell_owner)
         try:
-            self._ledger.rewind(self.received, start)
+            self._acknowledgements.ledger.rewind(self.received, start)
             self.sender.move(line.conn, self.stall, line.make_sender, self._records, received)
         except ResumeError as error:
             self.end(str(error))
@@ -277,7 +272,7 @@ class ResumableLink(RecordLink):
         self._paused = False
         relay.resumption.resumes += 1
         relay.resumption.seconds += relay.loop.time() - self._parked_at
-        self._keepalive = relay.loop.call_at(self.session.next_deadline, self._tick)
+        self._keepalive.begin()
         avoid_waiting(self.conn)
         relay.poller.own(self.conn, self._readable, self)
 
@@ -296,8 +291,7 @@ class ResumableLink(RecordLink):
 
     def on_ask(self) -> None:
         """Acknowledge the received bytes after this read."""
-        self._due = True
-        self.milestone = 0
+        self._acknowledgements.requested()
 
     def on_bye(self) -> None:
         """End, because the other end has."""
@@ -315,7 +309,7 @@ class ResumableLink(RecordLink):
 
     def drained(self) -> None:
         """Continue after everything has left, first with an acknowledgement that is due."""
-        self._settle_acknowledgements()
+        self._acknowledgements.settle()
         super().drained()
 
     def passed(self) -> None:
@@ -323,7 +317,7 @@ class ResumableLink(RecordLink):
         super().passed()
         if self.closed:
             return
-        self._settle_acknowledgements()
+        self._acknowledgements.settle()
         if self.sender.blocked:
             self.sender.go_on()
         if self._ending and not self.closed:
@@ -331,60 +325,34 @@ class ResumableLink(RecordLink):
 
     def _choose_parser(self) -> None:
         """Parse bytes directly if that is possible."""
-        repeated = self._ledger.repeated > 0
+        repeated = self._acknowledgements.ledger.repeated > 0
         self._records.deliver = self._take_data if repeated else self.session.feed
         self._parse = self.session.feed if self._records.bare and not repeated else self._parse_records
 
     def _take_data(self, data: memoryview) -> None:
-        rest = self._ledger.skip(data)
+        rest = self._acknowledgements.ledger.skip(data)
         self._choose_parser()
         super()._take_data(rest)
 
-    def _settle_acknowledgements(self) -> None:
-        """Acknowledge many bytes now, and few soon."""
-        if self._due or self.received >= self._ledger.due:
-            self._acknowledge()
-        elif self._acknowledgement is None and self._ledger.pending(self.received):
-            self._acknowledgement = self._relay.loop.call_later(
-                self._relay.patience.acknowledge, self._acknowledge_late
-            )
-        self.milestone = self._ledger.due if self._acknowledgement else self.session.received + 1
-
-    def _acknowledge_late(self) -> None:
-        self._acknowledgement = None
-        if self._ledger.pending(self.received):
-            self._acknowledge()
-        self.milestone = 0
-
-    def _acknowledge(self) -> None:
-        """Acknowledge now, or before the streams send again: on a full line they leave no other moment."""
-        self._due = not self.sender.clear
-        if not self._due:
-            count = self._ledger.report(self.received)
-            self.sender.transmit_unnumbered(pack_frame(self.session.settings.version, ACK, count))
+    @property
+    def reading_stopped(self) -> bool:
+        """True while the connection is not read, because the session has no room."""
+        return self._paused and not self.parked
 
     def _turn_reading(self) -> None:
         if not self.parked:
             super()._turn_reading()
-            if self._paused and not self._sign:
-                self._sign = self._relay.loop.call_later(self._relay.patience.sign, self._give_sign)
+            if self._paused:
+                self._acknowledgements.reading_stops()
 
-    def _give_sign(self) -> None:
-        """Acknowledge again while nothing is read, so that the other end does not take the connection for dead."""
-        self._sign = None
-        if self._paused and not self.parked:
-            self._acknowledge()
-            self._sign = self._relay.loop.call_later(self._relay.patience.sign, self._give_sign)
-
-    def _tick(self) -> None:
+    def beat(self, share: float) -> None:
+        """Send a NOP if one is due, and give memory back that a burst of users has left."""
         self._relay.resumption.frames.trim()
-        super()._tick()
+        super().beat(share)
 
     def _detach(self) -> None:
         self._unpark()
-        for timer in (self._acknowledgement, self._sign):
-            if timer:
-                timer.cancel()
+        self._acknowledgements.close()
         self._relay.resumption.links.pop(self._key, None)
         super()._detach()
         self._relay.resumption.frames.trim()
