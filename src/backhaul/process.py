@@ -46,6 +46,7 @@ from .system import notify
 
 if TYPE_CHECKING:
     from backhaul.monitor.service import Monitor
+    from backhaul.monitor.settings import Settings
 
 log = logging.getLogger("backhaul")
 
@@ -159,10 +160,18 @@ class Process:
         # Imported only here: without page and usage log an idle process is a megabyte smaller.
         from backhaul.monitor.program import Program  # noqa: PLC0415
         from backhaul.monitor.service import start  # noqa: PLC0415
-        from backhaul.monitor.settings import Settings  # noqa: PLC0415
+
+        settings = self._monitor_settings(config)
+        desk = make_desk(self._operator, PageGuard(settings.logins))
+        return await start(
+            settings, Program(self._read, self._survey, meter(self._end.moved), desk, self._board, self._end.user_times)
+        )
+
+    def _monitor_settings(self, config: Config) -> "Settings":
+        from backhaul.monitor.settings import Settings  # noqa: PLC0415 - as above
 
         page = _page(config)
-        settings = Settings(
+        return Settings(
             web_bind=page.host,
             web_port=page.port,
             web_user=config.web_user,
@@ -176,10 +185,6 @@ class Process:
             certificates=certificates_of(config),
             history=str(state_file(self._file, "history")),
             open_page=functools.partial(self._listeners.page, page.host, page.port),
-        )
-        desk = make_desk(self._operator, PageGuard(settings.logins))
-        return await start(
-            settings, Program(self._read, self._survey, meter(self._end.moved), desk, self._board, self._end.user_times)
         )
 
     def _in_force(self) -> Config:

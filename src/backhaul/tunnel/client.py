@@ -5,8 +5,7 @@ import logging
 from collections.abc import Iterator
 
 from backhaul.config import ClientConfig
-from backhaul.errors import TransportError, reason, retry_after
-from backhaul.net.log_throttle import LogThrottle
+from backhaul.errors import TransportError, retry_after
 from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.state import SessionState
@@ -18,13 +17,11 @@ from backhaul.wire.signals import Signal
 from .arrivals import Arrivals
 from .carrier_check import CarrierCheck
 from .checkups import Checkups
-from .dial_pace import DialPace
+from .connection_pool import ConnectionPool
 from .failed_attempts import FailedAttempts
 from .named_log import NamedLog
 from .news import News
-from .openings import Openings
 from .pauses import TURNS, Pauses, Repeats
-from .pool import PoolSize
 from .reached import Reached
 from .roll import Row
 from .server_watch import ServerWatch
@@ -74,6 +71,7 @@ class ClientTunnel:
 
         ``reached`` knows all tunnels of this client; ``name`` is the server's if there are several.
         """
+        fair_share = descriptors // _DESCRIPTORS
         self._loop = asyncio.get_running_loop()
         self.config = config
         self._news = news
@@ -91,17 +89,15 @@ class ClientTunnel:
             timeout=config.dial_timeout,
             keepalive=config.keepalive_period,
             transport=config.transport,
-            most=descriptors // _DESCRIPTORS,
+            most=fair_share,
         )
         self._arrivals.allow(config.allow_targets)
         self._checkups = Checkups(self._arrivals.reach, transport.report)
-        self._descriptors, self._fair_share = descriptors, descriptors // _DESCRIPTORS
-        self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
-        self._pace = DialPace(transport.open, config.dial_rate)
+        self._pool = ConnectionPool(
+            transport, config, timings, self._log, fair_share=fair_share, descriptors=descriptors
+        )
         self._timings = timings
-        self._openings = Openings(timings.refill_pauses, self._log)
         self._watch = ServerWatch(transport, timings, self.control_lost, lambda: bool(self.name))
-        self._throttle = LogThrottle(self._log)
         self._whereabouts = Whereabouts(timings.nap, mark=config.mark, interface=config.bind_interface)
         self.fit = CarrierCheck(self._log)  # fed by the transport
         self._pauses = Pauses()
@@ -131,8 +127,7 @@ class ClientTunnel:
     @property
     def _obstacle(self) -> str:
         """The reason why the server's users can't be carried."""
-        none_open = self._transport.connections == self._transport.opening
-        return self.fit.problem or (self._openings.problem if none_open else "")
+        return self.fit.problem or self._pool.problem
 
     @property
     def name(self) -> str:
@@ -185,12 +180,9 @@ class ClientTunnel:
 
     def adopt(self, config: ClientConfig) -> None:
         """Use another configuration that needs no new control channel."""
-        before, self.config = self.config, config
+        self.config = config
         self._arrivals.allow(config.allow_targets)
-        if before.dial_rate != config.dial_rate:
-            self._pace.set_rate(config.dial_rate)
-        if (before.connection_pool, before.aggressive_pool) != (config.connection_pool, config.aggressive_pool):
-            self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+        self._pool.adopt(config)
 
     async def run(self) -> None:
         """Connect, keep the pool filled, and connect again whenever the control channel is lost."""
@@ -213,7 +205,7 @@ class ClientTunnel:
         self._transport.send(farewell if self._transport.protected else Signal.CLOSED)
         self._checkups.close()
         self._channel_open = False
-        self._pace.clear()
+        self._pool.clear()
         self._transport.disconnect()
 
     async def settled(self, patience: float) -> None:
@@ -235,8 +227,7 @@ class ClientTunnel:
         """Act on a signal of the server."""
         self._watch.heard()
         if signal == Signal.CHANNEL:
-            if self._pool.requested(self._transport.spare):
-                self._open()
+            self._pool.requested()
         elif signal == Signal.HEARTBEAT:
             self._watch.beat()
         elif why := _FAREWELLS.get(signal):
@@ -244,11 +235,11 @@ class ClientTunnel:
 
     def tunnel_opened(self) -> None:
         """Note that a tunnel connection was opened."""
-        self._openings.opened()
+        self._pool.opened()
 
     def tunnel_failed(self, error: Exception) -> None:
         """Note that a tunnel connection could not be opened."""
-        self._openings.failed(reason(error), self._loop.time(), retry_after(error))
+        self._pool.failed(error)
         self.doubt()  # the server may know this control channel no more
 
     def check_requested(self, check: Check) -> None:
@@ -288,28 +279,13 @@ class ClientTunnel:
             self.standing.failed()
             return self._pauses.failed(self.config.retry_interval, retry_after(error))
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
-        self._news.connected(peer, server=self.name)
-        self.fit.begin()
-        self._openings.begin()
-        if protected := self._transport.protected:
-            self.fit.agreed()
-        self.fit.seen()
-        self._channel_open = True
-        self.peer = peer
-        self.opened += 1
-        begun, server = self._loop.time(), self._transport.server.instance
-        self.standing.connected(begun)
+        protected, server, begun = self._transport.protected, self._transport.server.instance, self._loop.time()
+        self._channel_opened(peer, begun)
         try:
             with self._reached.by_channel(server):
                 why = await self._keep(self._lost)
         finally:
-            self._channel_open = False
-            self.peer = ""
-            self._watch.end()
-            self._checkups.close()
-            self._pace.clear()
-            self._transport.disconnect()
-            self.standing.lost(self._loop.time())
+            self._channel_closed()
         self._news.lost(why, server=self.name)
         self._failures.forget()
         lasted = self._loop.time() - begun
@@ -317,10 +293,28 @@ class ClientTunnel:
             await self._yield_to_another(server)
         else:
             self._log.warning("control channel lost: %s; reconnecting, users in flight stay", why)
-        if why == _STOPPED:
-            self.expect_change()
-            return self._pauses.stopped(self.config.retry_interval, lasted)
         return self._pause(lasted, why, protected=protected)
+
+    def _channel_opened(self, peer: str, now: float) -> None:
+        self._news.connected(peer, server=self.name)
+        self.fit.begin()
+        self._pool.begin()
+        if self._transport.protected:
+            self.fit.agreed()
+        self.fit.seen()
+        self._channel_open = True
+        self.peer = peer
+        self.opened += 1
+        self.standing.connected(now)
+
+    def _channel_closed(self) -> None:
+        self._channel_open = False
+        self.peer = ""
+        self._watch.end()
+        self._checkups.close()
+        self._pool.clear()
+        self._transport.disconnect()
+        self.standing.lost(self._loop.time())
 
     async def _yield_to_another(self, server: bytes) -> None:
         """Wait while another tunnel of this client leads to the same server, which keeps the last one only."""
@@ -341,37 +335,16 @@ class ClientTunnel:
         return lost.result()
 
     def _tick(self) -> None:
-        transport = self._transport
-        opening = transport.opening + self._pace.waiting
-        missing = self._pool.sample(transport.idle, opening, transport.shared)
-        if self._openings.due(self._loop.time()):
-            for _ in range(missing):
-                self._open()
+        self._pool.fill()
         if self._whereabouts.changed():  # the clock of this loop may not have counted the silence
             self.doubt()
         self._watch.look()
 
-    def _open(self) -> None:
-        """Dial one more tunnel connection, up to two limits, because a server may ask for any number."""
-        transport, pool = self._transport, self.config.connection_pool
-        coming = transport.opening + self._pace.waiting
-        unused, most = max(self._fair_share, pool), max(self._descriptors // 2, pool)  # a user takes another descriptor
-        if transport.idle + coming >= unused:
-            self._refuse(unused)
-        elif transport.connections + self._pace.waiting >= most:
-            self._refuse(most)
-        else:
-            self._pace.request()
-
-    def _refuse(self, most: int) -> None:
-        self._throttle.warn(
-            "connections",
-            f"the server asks for more than {most} tunnel connections: refused; "
-            "if it has so many users, raise the limit of open files (LimitNOFILE)",
-        )
-
     def _pause(self, lasted: float, why: str, *, protected: bool) -> float:
         """Return the seconds to wait. A protected server tells why it has closed the channel, others leave a guess."""
+        if why == _STOPPED:
+            self.expect_change()
+            return self._pauses.stopped(self.config.retry_interval, lasted)
         guess = why.startswith(PEER_CLOSED) and not protected and not self.problem
         closed = guess or why in {_REPLACED, _RENEWED}
         pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)

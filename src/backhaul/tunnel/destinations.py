@@ -102,13 +102,8 @@ class Destinations:
 
         Raises BackhaulError if it is unusable; nothing has changed then.
         """
-        before, present, following = self._all, list(self._all), []
-        for each, name in _named(config):
-            same = next((one for one in present if not diff(one.config, each).rebuild), None)
-            if same:
-                present.remove(same)
-            following.append((same or self._make(each, name), each, name))
-        running = self._running
+        before, running = self._all, self._running
+        present, following = self._match(config)
         await self._stop_choosing()
         await self._leave_replaced()
         for one, each, name in following:
@@ -125,6 +120,16 @@ class Destinations:
             await self._leave(one)
         if running:
             self.start()
+
+    def _match(self, config: ClientConfig) -> tuple[list[Destination], list[tuple[Destination, ClientConfig, str]]]:
+        """Return the servers to leave, and those of ``config``, present ones where these need no other connection."""
+        present, following = list(self._all), []
+        for each, name in _named(config):
+            same = next((one for one in present if not diff(one.config, each).rebuild), None)
+            if same:
+                present.remove(same)
+            following.append((same or self._make(each, name), each, name))
+        return present, following
 
     def _replace(self, present: list[Destination], made: list[Destination]) -> None:
         """Keep a single server until its only successor is connected; others are left in ``present``."""

@@ -123,15 +123,17 @@ class Outcomes:
         if not unanswered:
             return
         self.unanswered += 1
-        count = sum(self._recent)
-        if count >= max(SUSPICIOUS, len(self._recent) / 2):
-            self._throttle.warn(
-                "unanswered",
-                f"{count} of the last {len(self._recent)} users got no answer through the tunnel, the last one on port "
-                f"{user.port.name}: look for a NAT or firewall between both ends that drops connections (a lower "
-                "keepalive_period), for a smaller MTU on the way (mss = 1300), and at the target "
-                f"{user.target}",
-            )
+        if sum(self._recent) >= max(SUSPICIOUS, len(self._recent) / 2):
+            self._warn(user)
+
+    def _warn(self, user: "ServedUser") -> None:
+        self._throttle.warn(
+            "unanswered",
+            f"{sum(self._recent)} of the last {len(self._recent)} users got no answer through the tunnel, the last one "
+            f"on port {user.port.name}: look for a NAT or firewall between both ends that drops connections (a lower "
+            "keepalive_period), for a smaller MTU on the way (mss = 1300), and at the target "
+            f"{user.target}",
+        )
 
     def _is_unanswered(self, outcome: Outcome, seconds: float) -> bool:
         if not outcome.received:

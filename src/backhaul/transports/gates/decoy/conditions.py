@@ -5,7 +5,7 @@ import email.utils
 import itertools
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from backhaul.errors import BackhaulError
 
@@ -33,6 +33,9 @@ class Resource:
         return f'"{self.modified:x}-{self.size:x}"'
 
 
+Fields: TypeAlias = list[tuple[str, str]]
+
+
 class _UnsatisfiableError(BackhaulError):
     """No requested range has a byte of the file."""
 
@@ -53,23 +56,19 @@ def answer_with(resource: Resource, head: Head) -> Answer:
         answer = page(416, head)
         answer.extra.append(("Content-Range", f"bytes */{resource.size}"))
         return answer
-    if not ranges:
-        return Answer(
-            status=200,
-            kind=resource.kind,
-            body=[FileRange(0, resource.size)],
-            fields=validators,
-            extra=[*tag, ("Accept-Ranges", "bytes")],
-        )
+    return _success(resource, ranges, validators, tag)
+
+
+def _success(resource: Resource, ranges: list[FileRange], validators: Fields, tag: Fields) -> Answer:
+    """Return the answer with these ranges, or with the whole file if there are none."""
     if len(ranges) > 1:
         return _multipart(resource, ranges, Answer(status=206, fields=validators, extra=tag))
-    return Answer(
-        status=206,
-        kind=resource.kind,
-        body=[*ranges],
-        fields=validators,
-        extra=[*tag, ("Content-Range", _content_range(ranges[0], resource.size))],
-    )
+    if ranges:
+        status, extra = 206, ("Content-Range", _content_range(ranges[0], resource.size))
+    else:
+        status, extra = 200, ("Accept-Ranges", "bytes")
+    body = ranges or [FileRange(0, resource.size)]
+    return Answer(status=status, kind=resource.kind, body=[*body], fields=validators, extra=[*tag, extra])
 
 
 def _multipart(resource: Resource, ranges: list[FileRange], answer: Answer) -> Answer:

@@ -1,0 +1,110 @@
+"""The idle tunnel connections of a client."""
+
+import asyncio
+import logging
+
+from backhaul.config import ClientConfig
+from backhaul.errors import reason, retry_after
+from backhaul.net.log_throttle import LogThrottle
+from backhaul.transports.client_end import ClientTransport
+
+from .dial_pace import DialPace
+from .openings import Openings
+from .pool import PoolSize
+from .timings import Timings
+
+
+class ConnectionPool:
+    """Dials tunnel connections for the server's requests, and in place of dead ones."""
+
+    def __init__(
+        self,
+        transport: ClientTransport,
+        config: ClientConfig,
+        timings: Timings,
+        logger: logging.LoggerAdapter[logging.Logger],
+        *,
+        fair_share: int,
+        descriptors: int,
+    ) -> None:
+        """``fair_share`` and ``descriptors`` are the numbers of descriptors for idle connections and for all uses."""
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._config = config
+        self._fair_share, self._descriptors = fair_share, descriptors
+        self._size = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+        self._pace = DialPace(transport.open, config.dial_rate)
+        self._openings = Openings(timings.refill_pauses, logger)
+        self._throttle = LogThrottle(logger)
+
+    @property
+    def size(self) -> int:
+        """The number of idle tunnel connections to keep now."""
+        return self._size.size
+
+    @property
+    def problem(self) -> str:
+        """The reason why no tunnel connection can be opened; empty while any is open."""
+        none_open = self._transport.connections == self._transport.opening
+        return self._openings.problem if none_open else ""
+
+    def adopt(self, config: ClientConfig) -> None:
+        """Use another configuration."""
+        before, self._config = self._config, config
+        if before.dial_rate != config.dial_rate:
+            self._pace.set_rate(config.dial_rate)
+        if (before.connection_pool, before.aggressive_pool) != (config.connection_pool, config.aggressive_pool):
+            self._size = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+
+    def begin(self) -> None:
+        """Begin again with a new control channel."""
+        self._openings.begin()
+
+    def clear(self) -> None:
+        """Forget the connections that are to be dialled, because the control channel is lost."""
+        self._pace.clear()
+
+    def requested(self) -> None:
+        """Dial a connection that the server has requested, unless more than enough are idle."""
+        if self._size.requested(self._transport.spare):
+            self._open()
+
+    def arrived(self) -> None:
+        """Note that a user has arrived on a connection, which was alive."""
+        self._size.arrived()
+
+    def opened(self) -> None:
+        """Note that a connection was opened."""
+        self._openings.opened()
+
+    def failed(self, error: Exception) -> None:
+        """Note that a connection could not be opened."""
+        self._openings.failed(reason(error), self._loop.time(), retry_after(error))
+
+    def fill(self) -> None:
+        """Dial the connections that are missing; call it once a second."""
+        transport = self._transport
+        missing = self._size.sample(transport.idle, transport.opening + self._pace.waiting, transport.shared)
+        if self._openings.due(self._loop.time()):
+            for _ in range(missing):
+                self._open()
+
+    def _open(self) -> None:
+        """Dial one more connection, up to two limits, because a server may ask for any number."""
+        transport, least = self._transport, self._config.connection_pool
+        coming = transport.opening + self._pace.waiting
+        unused = max(self._fair_share, least)
+        most = max(self._descriptors // 2, least)  # a user takes another descriptor
+        if transport.idle + coming >= unused:
+            self._refuse(unused)
+        elif transport.connections + self._pace.waiting >= most:
+            self._refuse(most)
+        else:
+            self._pace.request()
+
+    def _refuse(self, most: int) -> None:
+        self._throttle.warn(
+            "connections",
+            f"the server asks for more than {most} tunnel connections: refused; "
+            "if it has so many users, raise the limit of open files (LimitNOFILE)",
+        )
