@@ -116,6 +116,7 @@ async def test_a_client_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: P
     client = await Program.start("-c", file, descriptors=least)
     try:
         await client.line("tunnel is up")
+        await until(lambda: server.tunnel.connected)  # its port refuses users before
         user = await net.dial(user_port)
         assert await answered(user)
         user.close()
@@ -165,10 +166,11 @@ async def test_a_user_of_a_client_without_descriptors_is_reset(transport: str, t
             "skip_optz = true\nconnection_pool = 2\n"
         )
         user_port, listener = free_port(), net.listen()
-        await net.server(port, [f"{HOST}:{user_port}={listener.port}"])
+        server = await net.server(port, [f"{HOST}:{user_port}={listener.port}"])
         client = await Program.start("-c", file, descriptors=DESCRIPTORS)
         try:
             await client.line("connected")
+            await until(lambda: server.tunnel.connected)  # its port refuses users before
             users = [await net.dial(user_port) for _ in range(2 * DESCRIPTORS)]
             ends = [asyncio.ensure_future(user.closed()) for user in users]
             await client.line("too many open files; raise the limit of open files")
