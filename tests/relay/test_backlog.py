@@ -1,0 +1,89 @@
+"""The bytes that a socket does not take, with a pair of sockets."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from backhaul.net.log_throttle import LogThrottle
+from backhaul.relay.backlog import Backlog
+from backhaul.relay.budget import Budget
+
+LIMIT = 1 << 20
+
+
+class Holder:
+    def __init__(self, budget: Budget) -> None:
+        self.backlog = Backlog(budget, self)
+        self.resets = 0
+
+    def over_budget(self) -> None:
+        self.resets += 1
+        self.backlog.drop()
+
+
+@pytest.fixture
+def budget() -> Budget:
+    return Budget(LIMIT, LogThrottle(logging.getLogger("backhaul")))
+
+
+@pytest.fixture
+def holder(budget: Budget) -> Holder:
+    return Holder(budget)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Yield a socket that never waits, and its peer."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far:
+        yield near, far
+
+
+def test_bytes_leave_in_their_order(budget: Budget, holder: Holder, pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    data = bytes(range(256)) * 2048
+    for start in range(0, len(data), 1000):
+        holder.backlog.add(memoryview(data)[start : start + 1000])
+    received = bytearray()
+    while len(received) < len(data):
+        before = holder.backlog.size
+        assert budget.held == before
+        if before:
+            assert holder.backlog.send(near) == before - holder.backlog.size
+        received += far.recv(1 << 16)
+    assert (bytes(received), budget.held) == (data, 0)
+
+
+def test_a_full_socket_takes_nothing(budget: Budget, holder: Holder, pair: tuple[socket.socket, socket.socket]) -> None:
+    near, _ = pair
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            near.send(bytes(1 << 16))
+    holder.backlog.add(b"later")
+    assert holder.backlog.send(near) == 0
+    assert (holder.backlog.size, budget.held) == (5, 5)
+
+
+def test_a_broken_socket_raises(budget: Budget, holder: Holder, pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    far.close()
+    holder.backlog.add(b"never")
+    with pytest.raises(BrokenPipeError):
+        holder.backlog.send(near)
+    assert budget.held == 5
+
+
+def test_the_largest_backlog_is_dropped_first(budget: Budget, holder: Holder) -> None:
+    other = Holder(budget)
+    other.backlog.add(bytes(LIMIT - 1))
+    holder.backlog.add(b"ab")
+    assert (holder.resets, other.resets, budget.held) == (0, 1, 2)
+
+
+def test_a_backlog_may_be_dropped_while_it_grows(budget: Budget, holder: Holder) -> None:
+    holder.backlog.add(bytes(LIMIT + 1))
+    assert (holder.resets, budget.held) == (1, 0)
