@@ -66,6 +66,20 @@ class TestNextUser:
         assert not caplog.records
         assert not stage.idle
 
+    @each_kind
+    async def test_a_target_that_is_reset_before_its_end_ends_the_connection_in_silence(
+        self, stage: Stage, kind: Kind, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        _, far = await stage.client(kind)
+        server = Speaker(kind, stage.seals(kind)[0].sealer, masked=False)
+        await far.send(server.record(kinds.TCP, TARGET.encode()))
+        target = await stage.reached()
+        target.reset()
+        await kind.receive(far)
+        await until(lambda: stage.lost)
+        assert not caplog.records
+        assert not stage.idle
+
     async def _reset_after_end(self, stage: Stage, kind: Kind, far: Peer) -> None:
         target = await stage.reached()
         target.shut_write()
