@@ -8,7 +8,7 @@ import functools
 import logging
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from backhaul.addresses import plain_ip
 from backhaul.net.closing import release
@@ -16,7 +16,6 @@ from backhaul.net.listener import HANDSHAKE_BATCH, PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.sending import send_whole
-from backhaul.net.tcp_info import unacknowledged
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
 from backhaul.transports.auth import Credential
@@ -38,6 +37,7 @@ from .last_answers import LastAnswers
 from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation
 from .sessions import NO_CLIENT, GateSession, Sessions, warn_of_legacy
+from .settling import Settling
 
 if TYPE_CHECKING:
     from backhaul.security.records import Seals
@@ -46,10 +46,6 @@ if TYPE_CHECKING:
     from .guard import Greeting, Guard, Knock
 
 log = logging.getLogger("backhaul.server")
-
-# A v0.7.2 client drops bytes that it reads together with the end of the answer. It has read the answer a few
-# milliseconds after its kernel has all of it (measured: 0 of 60 lost after 5 ms).
-_SETTLE: Final = 0.01  # seconds
 
 
 class HttpGate:
@@ -62,7 +58,6 @@ class HttpGate:
 
     def __init__(self, poller: Poller, pings: Pings, settings: ServerSettings, transport: str) -> None:
         """Raise TransportError when the certificate can't be used."""
-        self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._pings = pings
         self._settings = settings
@@ -83,6 +78,7 @@ class HttpGate:
             seconds=settings.limits.head_timeout,
             left=self._left,
         )
+        self._settling = Settling(poller, self._tunnel_opened)
         self._last_answers = LastAnswers(poller, settings.limits)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
@@ -354,32 +350,17 @@ class HttpGate:
         if not session.connected:
             release(self._poller, connection.sock)
         elif self._transport.mux and not connection.peer.extended:
-            self._settle(connection, session)
+            self._settling.add(connection, session)
         else:
-            self._events.tunnel_opened(connection)
+            self._tunnel_opened(connection)
 
     def _padding(self, request: Request, *, channel: bool) -> bytes:
         """Return the line that keeps v0.7.2 from losing the bytes after the answer, if it is needed and possible."""
         padded = self._transport.mux and not channel and not self._handshakes and upgrade.is_direct_v072(request)
         return upgrade.padding_line(upgrade.key_of(request)) if padded else b""
 
-    def _settle(self, connection: Connection, session: GateSession) -> None:
-        """Wait until the peer has read the answer before smux begins (_SETTLE), unless its control channel ends."""
-        if not session.connected:
-            release(self._poller, connection.sock)
-        elif unacknowledged(connection.sock):
-            self._settle_later(connection.sock, functools.partial(self._settle, connection, session))
-        else:
-            self._settle_later(connection.sock, functools.partial(self._settled, connection, session))
-
-    def _settle_later(self, sock: socket.socket, step: Callable[[], None]) -> None:
-        self._loop.call_later(_SETTLE, self._poller.run, sock, step)
-
-    def _settled(self, connection: Connection, session: GateSession) -> None:
-        if not session.connected:
-            release(self._poller, connection.sock)
-        else:
-            self._events.tunnel_opened(connection)
+    def _tunnel_opened(self, connection: Connection) -> None:
+        self._events.tunnel_opened(connection)
 
     def _show_decoy(self, pending: PendingConnection, data: bytes = b"", *, plain_on_tls: bool = False) -> None:
         self._poller.forget(pending.sock)
