@@ -156,6 +156,16 @@ async def test_a_server_that_gives_a_connection_up_sends_the_end_first(stage: St
 
 
 @each_kind
+async def test_a_connection_that_is_given_up_reads_nothing_more(stage: Stage, kind: Kind) -> None:
+    full = await full_server(stage, kind)
+    for channel in stage.returning.clear():
+        channel.close()
+    await fill(full.far)
+    assert len(await full.far.receive_all()) > full.sent
+    await until(lambda: stage.gone)
+
+
+@each_kind
 async def test_an_announcement_that_exceeds_the_memory_costs_its_user_alone(stage: Stage, kind: Kind) -> None:
     near, _ = await narrow(stage)
     carrier = kind.server(stage.relay, SealedConnection(near.sock, EXTENDED, seals=stage.seals(kind)[0]), stage)

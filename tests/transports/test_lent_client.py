@@ -31,7 +31,7 @@ class TestNextUser:
         first = await stage.reached()
         assert await first.receive(len(BYTES)) == BYTES
         first.shut_write()
-        await kind.receive(far)
+        end = await kind.receive(far)
         stream = server.end() + server.record(kinds.TCP, TARGET.encode()) + server.data(b"another's") + server.end()
         for start in range(0, len(stream), size):
             await far.send(stream[start : start + size])
@@ -39,6 +39,8 @@ class TestNextUser:
         assert await first.receive_all() == b""
         second = await stage.reached()
         assert await second.receive_all() == b"another's"
+        second.shut_write()
+        assert len(await kind.receive(far)) == len(end)  # the first connection was free without FREE
         assert not stage.lost
 
     @each_kind

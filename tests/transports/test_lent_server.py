@@ -1,10 +1,13 @@
 """The server's end of connections that serve one user after the other; the client is played by the test."""
 
+import gc
+
 import pytest
 from tests.support.net import Peer, until
 from tests.support.sealed_carriers import KINDS, SEALED_KINDS, Kind, Speaker, Stage
 from tests.support.web import PING, PONG, frame
 
+from backhaul.relay.lent_channel import LentChannel
 from backhaul.relay.outcome import ORDERLY
 from backhaul.security.records import Sealer
 from backhaul.transports.carriers.dedicated import IdleCarrier
@@ -132,6 +135,32 @@ async def test_anything_else_after_both_ends_closes_the_connection(stage: Stage,
     )
     await until(lambda: stage.gone)
     assert len(stage.gone) == 1
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ("mistake", "complaint"),
+    [("data", "after the end of a direction"), ("end", "a second end of a direction")],
+    ids=["data", "end"],
+)
+async def test_a_message_after_the_end_of_the_target_closes_the_connection(
+    stage: Stage, kind: Kind, mistake: str, complaint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, client, user = await played(stage, kind)
+    await client.peer.send(client.end())
+    assert await user.receive_all() == b""
+    await client.peer.send(client.data(b"late") if mistake == "data" else client.end())
+    await until(lambda: stage.gone)
+    assert complaint in caplog.text
+
+
+@each_kind
+async def test_nothing_of_a_user_stays_with_a_connection_that_was_given_back(stage: Stage, kind: Kind) -> None:
+    gc.collect()
+    carrier, client = await ended(stage, kind)
+    await client.peer.send(client.free())
+    await until(lambda: stage.free == [carrier])
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, LentChannel)]
 
 
 @each_kind
