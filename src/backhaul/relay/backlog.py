@@ -13,22 +13,20 @@ class Backlog:
     The holder may be reset, and drop the backlog, before ``add`` or ``send`` returns.
     """
 
-    __slots__ = ("_budget", "_bytes", "_holder")
+    __slots__ = ("_budget", "_bytes", "_holder", "size")
 
     def __init__(self, budget: Budget, holder: Holder) -> None:
         self._budget = budget
         self._holder = holder
         self._bytes = bytearray()
-
-    @property
-    def size(self) -> int:
+        self.size = 0
         """The number of bytes."""
-        return len(self._bytes)
 
     def add(self, data: memoryview | bytes) -> None:
         """Keep a copy of ``data``."""
         self._bytes += data
-        self._budget.hold(self._holder, len(self._bytes))
+        self.size += len(data)
+        self._budget.hold(self._holder, self.size)
 
     def send(self, sock: socket.socket) -> int:
         """Send to ``sock``; return how many bytes it has taken, 0 if it takes none now. Raises OSError."""
@@ -37,7 +35,8 @@ class Backlog:
         except WOULD_BLOCK:
             return 0
         del self._bytes[:sent]
-        self._budget.hold(self._holder, len(self._bytes))
+        self.size -= sent
+        self._budget.hold(self._holder, self.size)
         return sent
 
     def drop(self) -> None:

@@ -324,7 +324,8 @@ class MessageChannel(MessageSender):
 
     def _drained(self) -> None:
         """Continue, because the connection has taken everything."""
-        super()._drained()
+        self.blocked = False
+        self._relay.poller.ignore_writable(self._conn)
         if self._lingering:
             self._release()
         else:

@@ -47,6 +47,10 @@ class MessageSender(ABC):
         """Reset the connection, because the peer does not read."""
 
     @abstractmethod
+    def _drained(self) -> None:
+        """Unblock the channel, because the connection has taken everything."""
+
+    @abstractmethod
     def _cut(self, error: OSError) -> None:
         """End because sending has failed."""
 
@@ -76,12 +80,9 @@ class MessageSender(ABC):
 
     def _keep(self, unsent: memoryview | bytes) -> None:
         self._backlog = Backlog(self._relay.budget, self)
-        self._block()
-        self._backlog.add(unsent)
-
-    def _block(self) -> None:
         self.blocked = True
         self._relay.poller.on_writable(self._conn, self._writable)
+        self._backlog.add(unsent)
 
     def _writable(self) -> None:
         backlog = self._backlog
@@ -94,8 +95,3 @@ class MessageSender(ABC):
         if not backlog.size:
             self._backlog = None
             self._drained()
-
-    def _drained(self) -> None:
-        """Continue, because the connection has taken everything."""
-        self.blocked = False
-        self._relay.poller.ignore_writable(self._conn)

@@ -68,10 +68,13 @@ class PayloadWriter(ABC):
         """Act on an end that was to follow the payload, if all of that was written."""
 
     def _send_kept(self, kept: bytes) -> None:
-        pieces = [memoryview(kept)]
-        if (sent := self._write(pieces)) >= 0:
+        pieces = (memoryview(kept),)
+        sent = self._write(pieces)
+        if sent < 0:
+            return
+        if sent < len(kept):
             self._keep(pieces, sent)
-            self.channel.settle()
+        self.channel.settle()
 
     def _write(self, pieces: Sequence[memoryview]) -> int:
         """Return how many bytes the socket took, or -1 if it broke."""

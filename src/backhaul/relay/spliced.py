@@ -112,7 +112,8 @@ class SplicingChannel(LentChannel):
         if not self.blocked:
             self._pour()
             if self._load.left and not self.broken:
-                self._block()
+                self.blocked = True
+                self._relay.poller.on_writable(self._conn, self._writable)
 
     def feed(self, data: memoryview) -> None:
         """Parse bytes of the connection."""

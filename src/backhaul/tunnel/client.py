@@ -155,7 +155,7 @@ class ClientTunnel:
     @property
     def pool_size(self) -> int:
         """The number of idle tunnel connections to keep now."""
-        return self._pool.size
+        return self._pool.demand.size
 
     @property
     def dialling(self) -> int:
@@ -260,7 +260,7 @@ class ClientTunnel:
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target of a user, and join both."""
         self.fit.proved()
-        self._pool.arrived()
+        self._pool.demand.arrived()
         self._watch.user_came()
         self._arrivals.arrived(arrival)
 

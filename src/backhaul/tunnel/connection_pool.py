@@ -32,15 +32,11 @@ class ConnectionPool:
         self._transport = transport
         self._config = config
         self._fair_share, self._descriptors = fair_share, descriptors
-        self._size = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+        self.demand = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+        """The number of idle tunnel connections to keep now, which follows requests and arriving users."""
         self._pace = DialPace(transport.open, config.dial_rate)
         self._openings = Openings(timings.refill_pauses, logger)
         self._throttle = LogThrottle(logger)
-
-    @property
-    def size(self) -> int:
-        """The number of idle tunnel connections to keep now."""
-        return self._size.size
 
     @property
     def problem(self) -> str:
@@ -54,7 +50,7 @@ class ConnectionPool:
         if before.dial_rate != config.dial_rate:
             self._pace.set_rate(config.dial_rate)
         if (before.connection_pool, before.aggressive_pool) != (config.connection_pool, config.aggressive_pool):
-            self._size = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+            self.demand = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
 
     def begin(self) -> None:
         """Begin again with a new control channel."""
@@ -66,12 +62,8 @@ class ConnectionPool:
 
     def requested(self) -> None:
         """Dial a connection that the server has requested, unless more than enough are idle."""
-        if self._size.requested(self._transport.spare):
+        if self.demand.requested(self._transport.spare):
             self._open()
-
-    def arrived(self) -> None:
-        """Note that a user has arrived on a connection, which was alive."""
-        self._size.arrived()
 
     def opened(self) -> None:
         """Note that a connection was opened."""
@@ -84,7 +76,7 @@ class ConnectionPool:
     def fill(self) -> None:
         """Dial the connections that are missing; call it once a second."""
         transport = self._transport
-        missing = self._size.sample(transport.idle, transport.opening + self._pace.waiting, transport.shared)
+        missing = self.demand.sample(transport.idle, transport.opening + self._pace.waiting, transport.shared)
         if self._openings.due(self._loop.time()):
             for _ in range(missing):
                 self._open()
