@@ -1,8 +1,8 @@
-"""The pollers: an epoll instance beside the event loop, which watches it as a single descriptor.
+"""The pollers of Linux and of other systems.
 
-The event loop's own readers cost two to four epoll_ctl calls and several objects for each change of interest. Here a
-socket is registered once and, unless it stalls, not changed again. It is level-triggered: bytes that a callback leaves
-are reported again.
+That of Linux is an epoll instance beside the event loop, which watches it as a single descriptor. The event loop's own
+readers cost two to four epoll_ctl calls and several objects for each change of interest. Here a socket is registered
+once and, unless it stalls, not changed again. It is level-triggered: bytes that a callback leaves are reported again.
 """
 
 import asyncio
