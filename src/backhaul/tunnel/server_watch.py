@@ -63,8 +63,7 @@ class ServerWatch:
         self._asking: asyncio.Task[None] | None = None  # on other connections
 
     def begin(self) -> None:
-        """Watch a new control channel, on which the server has been asked for a sign of life."""
-        self.end()
+        """Watch a new control channel, on which the server was asked for a sign of life, after the last ``end``."""
         self._liveness.begin(self._loop.time())
 
     def end(self) -> None:
@@ -113,7 +112,6 @@ class ServerWatch:
         return self._share * (timings.ask_in_use if used else timings.ask)
 
     def _judge(self) -> None:
-        self._judging = None
         why = f"no answer within {self._liveness.patience:.2g} s"
         if self._transport.protected:
             self._asking = self._loop.create_task(self._ask_beside(why))

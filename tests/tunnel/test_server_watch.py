@@ -1,0 +1,112 @@
+"""The client's watch over its server, with a transport that only counts the questions."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from tests.support.net import until
+
+from backhaul.transports.client_end import Answer
+from backhaul.tunnel.server_watch import ServerWatch
+from backhaul.tunnel.timings import Timings
+
+TIMINGS = Timings(suspicion=0.02, look=0.01, asked_beside=3)
+
+
+@dataclass
+class Line:
+    """A control channel and its watch; ``beside`` is the answer on another connection."""
+
+    protected: bool = True
+    can_ask: bool = True
+    in_use: bool = False
+    others: bool = False
+    beside: "asyncio.Future[Answer]" = field(default_factory=asyncio.Future)
+    asked: int = 0
+    asked_beside: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.watch = ServerWatch(self, TIMINGS, self.lost.append, lambda: self.others)
+        self.watch.begin()
+
+    def probe(self) -> None:
+        self.asked += 1
+
+    async def measure(self) -> Answer:
+        self.asked_beside += 1
+        return await asyncio.shield(self.beside)
+
+
+async def judged() -> None:
+    """Wait until another line, which is doubted now and gives no answer on any connection, has been given up."""
+    other = Line(others=True)
+    other.beside.set_exception(ConnectionRefusedError())
+    other.watch.doubt()
+    await until(lambda: other.lost)
+
+
+async def test_a_server_that_answers_is_kept() -> None:
+    line = Line()
+    line.watch.doubt()
+    line.watch.heard()
+    await judged()
+    assert (line.asked, line.asked_beside, line.lost) == (1, 0, [])
+
+
+async def test_a_server_is_asked_once_in_a_silence() -> None:
+    line = Line()
+    for _ in range(3):
+        line.watch.doubt()
+    assert line.asked == 1
+    line.watch.end()
+
+
+async def test_a_control_channel_that_has_ended_is_not_judged() -> None:
+    line = Line()
+    line.watch.doubt()
+    line.watch.end()
+    await judged()
+    assert (line.asked_beside, line.lost) == (0, [])
+
+
+@pytest.mark.parametrize("sign", ["message", "heartbeat"])
+async def test_a_late_answer_ends_the_questions_on_other_connections(sign: str) -> None:
+    line = Line()
+    line.watch.doubt()
+    await until(lambda: line.asked_beside)
+    line.watch.heard() if sign == "message" else line.watch.beat()
+    line.beside.set_result(Answer(0, 0))
+    await judged()
+    assert (line.asked_beside, line.lost) == (1, [])
+
+
+async def test_a_server_that_answers_on_another_connection_is_connected_again() -> None:
+    line = Line()
+    line.beside.set_result(Answer(0, 0))
+    line.watch.doubt()
+    await until(lambda: line.lost)
+    assert (line.asked_beside, line.lost) == (1, ["no answer within 0.02 s, but on another connection"])
+
+
+@pytest.mark.parametrize(("others", "times"), [(False, 3), (True, 1)])
+async def test_a_server_that_answers_nowhere_is_given_up(times: int, *, others: bool) -> None:
+    line = Line(others=others)
+    line.beside.set_exception(ConnectionRefusedError())
+    line.watch.doubt()
+    await until(lambda: line.lost)
+    assert (line.asked_beside, line.lost) == (times, ["no answer within 0.02 s, nor on other connections"])
+
+
+async def test_a_server_without_protection_is_asked_on_no_other_connection() -> None:
+    line = Line(protected=False)
+    line.watch.doubt()
+    await until(lambda: line.lost)
+    assert (line.asked_beside, line.lost) == (0, ["no answer within 0.02 s"])
+
+
+async def test_a_server_that_cannot_be_asked_is_not_doubted() -> None:
+    line = Line(can_ask=False)
+    line.watch.doubt()
+    await judged()
+    assert (line.asked, line.lost) == (0, [])
