@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.support.middlebox import drop_all
 from tests.support.net import HOST, PATIENCE, until
 
 from backhaul.net.predicates import has_input
@@ -20,8 +21,8 @@ RECORD = 1 << 14  # bytes of payload in a TLS record, at most
 
 
 @pytest.fixture
-def ends(tmp_path: Path) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]:
-    """Both ends of a blocking connection after its handshake."""
+def begun(tmp_path: Path) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]:
+    """Both ends of a connection on which the client has sent its hello."""
     cert, key = tmp_path / "cert", tmp_path / "key"
     pair = make([HOST], 1, datetime.now(UTC))
     cert.write_bytes(pair.certificate)
@@ -35,10 +36,16 @@ def ends(tmp_path: Path) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]:
         client.settimeout(0)
         with pytest.raises(ssl.SSLWantReadError):
             client.do_handshake()
-        client.settimeout(PATIENCE)
-        # The server waits for one more flight of the client.
-        asyncio.run(_shake(server, client))
         yield server, client
+
+
+@pytest.fixture
+def ends(begun: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+    """Both ends of a blocking connection after its handshake."""
+    begun[1].settimeout(PATIENCE)
+    # The server waits for one more flight of the client.
+    asyncio.run(_shake(*begun))
+    return begun
 
 
 async def _shake(*ends: ssl.SSLSocket) -> None:
@@ -144,3 +151,30 @@ def test_a_connection_that_has_blocked_holds_nothing_back(ends: tuple[ssl.SSLSoc
     with pytest.raises(ssl.SSLWantWriteError):
         client.sendall(bytes(1 << 26))  # sends until the kernel takes no more
     assert not client.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)
+
+
+def test_no_message_waits_for_the_acknowledgement_of_a_handshake(begun: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    """Nagle's algorithm would hold the request back for a round trip."""
+    server, client = begun
+    server.settimeout(0)
+    with pytest.raises(ssl.SSLWantReadError):
+        server.do_handshake()
+    drop_all(server)
+    client.do_handshake()
+    before = packets_sent(client)
+    client.send(b"request")
+    assert packets_sent(client) - before == 1
+
+
+def test_no_answer_waits_for_the_acknowledgement_of_a_ticket(begun: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    server, client = begun
+    server.settimeout(0)
+    with pytest.raises(ssl.SSLWantReadError):
+        server.do_handshake()
+    client.do_handshake()
+    drop_all(client)
+    server.settimeout(PATIENCE)
+    server.do_handshake()
+    before = packets_sent(server)
+    server.send(b"answer")
+    assert packets_sent(server) - before == 1

@@ -32,6 +32,11 @@ def drop_large(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_LARGE)
 
 
+def drop_all(sock: socket.socket) -> None:
+    """Drop every packet for a socket, acknowledgements included."""
+    sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
+
+
 class Path:
     """One connection through the middlebox."""
 
@@ -57,7 +62,7 @@ class Path:
     def swallow(self) -> None:
         """Drop every packet of both ends, acknowledgements included, like a line that is down."""
         for end in self._ends:
-            end.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
+            drop_all(end)
 
     def narrow(self) -> None:
         """Drop every large packet of both ends, like a line with a smaller MTU."""
@@ -71,7 +76,7 @@ class Path:
 
     def mute(self) -> None:
         """Drop every packet of the client; what the server sends still arrives."""
-        self._ends[0].setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
+        drop_all(self._ends[0])
 
     def unmute(self) -> None:
         """Restore the line; the client's kernel sends again what was lost."""

@@ -97,7 +97,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         bool,
         key(
             "Set TCP_NODELAY on tunnel connections with v0.7.2: lower latency, more packets. Sessions, protected "
-            "tunnel connections, users and targets always have it.",
+            "tunnel connections, those over TLS, users and targets always have it.",
             on=STREAM,
             rebuild=True,
         ),

@@ -170,6 +170,7 @@ class ServerContext:
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of an accepted connection before its handshake; owns the socket."""
+        _hasten(sock)
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
@@ -285,6 +286,7 @@ class ClientContext:
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of a connection to the server before its handshake; owns the socket."""
+        _hasten(sock)
         return self._context.wrap_socket(
             sock, server_hostname=self._tls.server_name, session=self._session, do_handshake_on_connect=False
         )
@@ -313,6 +315,16 @@ class ClientContext:
         if (session := sock.session) and session.has_ticket:
             self._session = session
             self._renew_at = time.monotonic() + _RENEW_EVERY
+
+
+def _hasten(sock: socket.socket) -> None:
+    """Send each message at once.
+
+    Nagle's algorithm would hold the client's request until the end of its handshake is acknowledged, and the server's
+    answer until its tickets are: a round trip for each connection.
+    """
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def fingerprint(sock: ssl.SSLSocket) -> bytes:
