@@ -10,6 +10,7 @@ import pytest
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.backlog import Backlog
 from backhaul.relay.budget import Budget
+from backhaul.relay.reclaimer import Tide
 
 LIMIT = 1 << 20
 
@@ -26,7 +27,7 @@ class Holder:
 
 @pytest.fixture
 def budget() -> Budget:
-    return Budget(LIMIT, LogThrottle(logging.getLogger("backhaul")))
+    return Budget(LIMIT, LogThrottle(logging.getLogger("backhaul")), Tide(LIMIT, lambda: None))
 
 
 @pytest.fixture

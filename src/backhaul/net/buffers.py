@@ -19,3 +19,12 @@ def huge_buffer(size: int) -> memoryview:
         with contextlib.suppress(OSError):
             buffer.madvise(_HUGE)
     return memoryview(buffer)
+
+
+def release_free_memory() -> None:
+    """Give memory that was freed back to the kernel; the allocator keeps all that lies below a piece in use."""
+    import ctypes  # noqa: PLC0415 - takes memory, and most processes never need it
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc only
+    if trim:
+        trim(0)

@@ -4,6 +4,8 @@ from typing import Final, Protocol
 
 from backhaul.net.log_throttle import LogThrottle
 
+from .reclaimer import Tide
+
 DEFAULT_LIMIT: Final = 16 << 20
 """Bytes."""
 
@@ -18,9 +20,11 @@ class Holder(Protocol):
 class Budget:
     """Counts all backlogs, and resets the largest ones when together they exceed ``limit`` bytes."""
 
-    def __init__(self, limit: int, complaints: LogThrottle) -> None:
+    def __init__(self, limit: int, complaints: LogThrottle, tide: Tide) -> None:
+        """``tide`` follows the bytes held."""
         self.limit = limit
         self.held = 0
+        self._tide = tide
         self._complaints = complaints
         self._sizes: dict[Holder, int] = {}
 
@@ -31,6 +35,7 @@ class Budget:
             self._sizes[holder] = size
             if self.held > self.limit:
                 self._reset_largest()
+        self._tide.level(self.held)
 
     def _reset_largest(self) -> None:
         while self.held > self.limit:

@@ -18,6 +18,7 @@ from .late_frames import LateFrames
 from .outcome import Done, Outcome
 from .patience import DEFAULT_PATIENCE, Patience
 from .pings import Pings
+from .reclaimer import Reclaimer
 from .resumption import Resumption
 
 log = logging.getLogger("backhaul.tunnel")
@@ -44,7 +45,8 @@ class Relay:
         self.poller = poller
         self.pipes = PipePool()
         self.complaints = LogThrottle(log)  # about mistakes of peers
-        self.budget = Budget(backlog_limit, self.complaints)
+        self.reclaimer = Reclaimer()
+        self.budget = Budget(backlog_limit, self.complaints, self.reclaimer.unsent)
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[InFlight] = set()
         self.lingering: set[Joined] = set()  # without a user; the last bytes are on their way
@@ -89,6 +91,7 @@ class Relay:
     def finished(self, joined: InFlight, done: Done | None, outcome: Outcome) -> None:
         """Drop two ends that have closed, and call ``done``; an exception in it concerns no other user."""
         self.live.discard(joined)
+        self.reclaimer.users.level(len(self.live))
         self._watched.pop(joined, None)
         if self._drained and not self.busy:
             self._drained.set()
@@ -118,6 +121,7 @@ class Relay:
         for joined in (*self.live, *self.lingering):
             joined.close(reset=True)
         self.late_frames.close()
+        self.reclaimer.close()
         for link in list(self.links):
             link.flush()
             link.end("this end is shutting down")
