@@ -14,6 +14,7 @@ from backhaul.net.predicates import has_input
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.message_channel import MessageChannel
+from backhaul.relay.outcome import ORDERLY, Outcome
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.relay.websocket_codec import WebSocketCodec
@@ -60,6 +61,24 @@ async def test_only_a_direction_ended_by_its_message_ends_in_order(net: Net, *, 
     assert await user.closed() is ended
     user.close()
     await until(lambda: joined.closed)
+    poller.close()
+
+
+async def test_a_user_ends_once(net: Net) -> None:
+    """A session that fails in the middle of a read aborts its consumers, which may have ended within it."""
+    poller = make_poller()
+    relay, outcomes = Relay(poller), list[Outcome]()
+    (peer, conn), (user, near) = await net.pair(), await net.pair()
+    parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
+    channel = MessageChannel(relay, conn.sock, WebSocketCodec(parser, EXTENDED, masked=False))
+    joined = FramedRelay(relay, channel, near.sock, Traffic(Meter(), Meter()), outcomes.append, towards_user=True)
+    channel.start(joined)
+    joined.start()
+    joined.close()
+    joined.abort()
+    assert [outcome.ending in ORDERLY for outcome in outcomes] == [True]
+    peer.close()
+    user.close()
     poller.close()
 
 
