@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import select
 import socket
 import ssl
+import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from tests.support.middlebox import drop_all
 from tests.support.net import HOST, PATIENCE, until
 
-from backhaul.net.predicates import has_input
+from backhaul.net.predicates import has_input, is_established
 from backhaul.net.tls import ClientContext, ClientTls, ServerContext, ServerTls
 from backhaul.system.certificate import make
 
@@ -50,6 +52,17 @@ def ends(begun: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> tuple[ssl.SSLSocket, ssl
 
 async def _shake(*ends: ssl.SSLSocket) -> None:
     await asyncio.gather(*(asyncio.to_thread(end.do_handshake) for end in ends))
+
+
+def reset(_server: ssl.SSLSocket, client: ssl.SSLSocket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def time_out(server: ssl.SSLSocket, client: ssl.SSLSocket) -> None:
+    drop_all(client)
+    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1)
+    server.sendall(b"in vain")
 
 
 async def wait_for_bytes(sock: socket.socket, size: int) -> None:
@@ -129,6 +142,46 @@ async def test_a_close_notify_after_bytes_is_not_lost(ends: tuple[ssl.SSLSocket,
     assert server.recv_into(view) == RECORD
     assert has_input(server)
     assert server.recv_into(view) == 0
+
+
+@pytest.mark.parametrize("fault", [reset, time_out])
+@pytest.mark.parametrize("sent", [0, 5, RECORD])
+async def test_a_broken_connection_is_no_end(
+    ends: tuple[ssl.SSLSocket, ssl.SSLSocket], fault: Callable[[ssl.SSLSocket, ssl.SSLSocket], None], sent: int
+) -> None:
+    """The standard library reports it as one, and the answer to a download would seem complete."""
+    server, client = ends
+    client.sendall(bytes(sent))
+    await wait_for_bytes(server, sent)
+    fault(server, client)
+    server.setblocking(False)
+    await until(lambda: select.select([server], [], [server], 0)[0] and not is_established(server))
+    view = bytearray(1 << 18)
+    if sent:
+        assert server.recv_into(view) == sent
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            server.recv_into(view)
+    with pytest.raises(ConnectionResetError):
+        server.recv(1)
+
+
+@pytest.mark.parametrize("sent", [0, 5])
+async def test_a_small_read_tells_a_fault_from_an_end(ends: tuple[ssl.SSLSocket, ssl.SSLSocket], sent: int) -> None:
+    server, client = ends
+    client.sendall(bytes(sent))
+    await wait_for_bytes(server, sent)
+    reset(server, client)
+    await until(lambda: not is_established(server))
+    assert not sent or server.recv(1 << 14) == bytes(sent)
+    with pytest.raises(ConnectionResetError):
+        server.recv(1)
+
+
+async def test_a_small_read_at_the_end(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    server, client = ends
+    socket.socket.shutdown(client, socket.SHUT_WR)
+    assert server.recv(1) == server.recv(1) == b""
 
 
 def packets_sent(sock: socket.socket) -> int:

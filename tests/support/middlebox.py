@@ -8,6 +8,8 @@ import socket
 import struct
 from typing import NamedTuple
 
+from backhaul.net.tcp_info import unacknowledged
+
 from .net import HOST, Listener
 
 # A socket gets only the packets that its filter passes; the kernel acknowledges no others: socket(7), SO_ATTACH_FILTER.
@@ -37,6 +39,11 @@ def drop_all(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
 
 
+def restore(sock: socket.socket) -> None:
+    """Let packets reach the socket again."""
+    sock.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+
+
 class Path:
     """One connection through the middlebox."""
 
@@ -59,6 +66,11 @@ class Path:
         """Return whether this connection reaches the server from ``address``."""
         return bool(self._ends[1].getsockname() == address)
 
+    @property
+    def settled(self) -> bool:
+        """True if the middlebox has nothing to repeat, which would pass a line that swallows packets."""
+        return not any(unacknowledged(end) for end in self._ends)
+
     def swallow(self) -> None:
         """Drop every packet of both ends, acknowledgements included, like a line that is down."""
         for end in self._ends:
@@ -72,7 +84,7 @@ class Path:
     def pass_on(self) -> None:
         """Restore the line; the kernels send again what was lost."""
         for end in self._ends:
-            end.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+            restore(end)
 
     def mute(self) -> None:
         """Drop every packet of the client; what the server sends still arrives."""
@@ -80,7 +92,7 @@ class Path:
 
     def unmute(self) -> None:
         """Restore the line; the client's kernel sends again what was lost."""
-        self._ends[0].setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+        restore(self._ends[0])
 
     async def hang_up(self) -> None:
         """End the connection for the client alone, and keep silent to the server."""

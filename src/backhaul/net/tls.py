@@ -3,6 +3,7 @@
 import asyncio
 import binascii
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
@@ -39,6 +40,8 @@ _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be 
 _RECORD: Final = 1 << 14  # bytes of payload in a TLS record, at most (RFC 8446, 5.1)
 _CERTIFICATE: Final = re.compile("-----BEGIN (?:X509 )?CERTIFICATE-----\n(.*?)-----END", re.DOTALL)
 _NOT_YET_VALID: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL; a machine without a clock begins in 1970
+_UNEXPECTED_END: Final = "UNEXPECTED_EOF_WHILE_READING"  # of TCP without a close_notify, in OpenSSL since version 3
+_TELLS_ENDS: Final = ssl.OPENSSL_VERSION_INFO >= (3, 0)
 _CORK: Final = getattr(socket, "TCP_CORK", None)  # Linux
 
 
@@ -73,7 +76,8 @@ class ClientTls:
 class TlsSocket(ssl.SSLSocket):
     """A TLS connection that reads and sends many records at once, where OpenSSL makes a system call for each."""
 
-    _failed: OSError | None = None  # an error after bytes that had to be returned first
+    _failed: OSError | None = None  # an error after bytes that had to be returned first, or that OpenSSL forgets
+    _ended = False  # without an error
 
     def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
         """Send bytes; all records of one call leave together.
@@ -101,8 +105,33 @@ class TlsSocket(ssl.SSLSocket):
         view = memoryview(buffer)[:nbytes] if nbytes else memoryview(buffer)
         if flags:
             return super().recv_into(view, len(view), flags)  # raises ValueError
-        count: int = self.read(len(view), view)  # type: ignore[assignment]  # bytes only without a buffer
+        try:
+            count: int = self.read(len(view), view)  # type: ignore[assignment]  # bytes only without a buffer
+        except ssl.SSLEOFError as error:
+            self._end(error)
+            return 0
         return count if count < _RECORD else self._fill(view, count)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read from one record, for connections with little to read; return no bytes at the end."""
+        if self._failed:
+            raise self._failed
+        try:
+            return super().recv(buflen, flags)
+        except ssl.SSLEOFError as error:
+            self._end(error)
+            return b""
+
+    def _end(self, error: ssl.SSLEOFError) -> None:
+        """Return at an end without close_notify, with which many peers end. Raises ConnectionResetError for a fault.
+
+        The standard library reports an error of the kernel as the end, too, and loses its number. Only the first report
+        tells the two apart.
+        """
+        self._ended = self._ended or not _TELLS_ENDS or error.reason == _UNEXPECTED_END
+        if not self._ended:
+            self._failed = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            raise self._failed from None
 
     def _fill(self, view: memoryview, filled: int) -> int:
         """Read into the view while it has room for a record; return how many bytes of it are filled then."""
@@ -115,6 +144,9 @@ class TlsSocket(ssl.SSLSocket):
                 filled += count
         except WOULD_BLOCK:
             pass
+        except ssl.SSLEOFError as error:
+            with contextlib.suppress(ConnectionResetError):  # the next read raises it
+                self._end(error)
         except OSError as error:
             self._failed = error
         return filled
@@ -171,7 +203,9 @@ class ServerContext:
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of an accepted connection before its handshake; owns the socket."""
         _hasten(sock)
-        return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        return self._context.wrap_socket(
+            sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """Return the TLS end of a connection whose bytes the caller moves, before its handshake."""
@@ -288,7 +322,11 @@ class ClientContext:
         """Return the TLS end of a connection to the server before its handshake; owns the socket."""
         _hasten(sock)
         return self._context.wrap_socket(
-            sock, server_hostname=self._tls.server_name, session=self._session, do_handshake_on_connect=False
+            sock,
+            server_hostname=self._tls.server_name,
+            session=self._session,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
         )
 
     @property
