@@ -1,7 +1,7 @@
 """How many connections a server requests from a client that gives them back, and how many it closes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,9 +32,9 @@ class Owner:
         self.closed.append(count)
 
 
-def fleet_of(relay: Relay, owner: Owner, own: int) -> Fleet:
+def fleet_of(relay: Relay, owner: Owner, own: int) -> Fleet[Hashable]:
     """Return a fleet of connections that the client has opened by itself, all idle."""
-    fleet = Fleet(relay, owner)
+    fleet: Fleet[Hashable] = Fleet(relay, owner)
     for number in range(own):
         fleet.add(number)
     owner.idle = own
@@ -122,7 +122,7 @@ async def test_a_late_answer_counts_as_one(hasty: Relay) -> None:
     assert owner.closed[0] == 1
 
 
-def after_a_peak(relay: Relay, owner: Owner) -> Fleet:
+def after_a_peak(relay: Relay, owner: Owner) -> Fleet[Hashable]:
     """Return a fleet with ten connections beyond the client's own eight."""
     fleet = fleet_of(relay, owner, own=8)
     owner.idle = 0

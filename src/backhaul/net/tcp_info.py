@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Self
 _HEAD: Final = struct.Struct("2xB5x24I32x2I")
 """``tcpi_retransmits`` among eight bytes, 24 numbers from ``tcpi_rto`` to ``tcpi_total_retrans``, four long ones, and
 both counts of segments."""
-_RETRANSMITS, _SND_MSS, _RTT, _TOTAL_RETRANS, _SEGS_OUT = 0, 3, 16, 24, 25
+_RETRANSMITS, _RTO, _SND_MSS, _UNACKED, _LAST_ACK_RECV, _RTT, _TOTAL_RETRANS, _SEGS_OUT = 0, 1, 3, 5, 13, 16, 24, 25
 
 
 class TcpInfo(NamedTuple):
@@ -26,6 +26,12 @@ class TcpInfo(NamedTuple):
     """Seconds to the peer's kernel and back, smoothed."""
     in_vain: int = 0
     """The number of consecutive retransmissions of unacknowledged bytes."""
+    in_flight: int = 0
+    """Segments sent and not acknowledged."""
+    timeout: float = 0.0
+    """Seconds from the last transmission to the next repetition."""
+    silence: float = 0.0
+    """Seconds since the peer's kernel acknowledged anything."""
 
     @classmethod
     def of(cls, sock: socket.socket) -> Self:
@@ -37,7 +43,14 @@ class TcpInfo(NamedTuple):
             return cls()
         fields = _HEAD.unpack(data)
         return cls(
-            fields[_SND_MSS], fields[_SEGS_OUT], fields[_TOTAL_RETRANS], fields[_RTT] / 1e6, fields[_RETRANSMITS]
+            mss=fields[_SND_MSS],
+            sent=fields[_SEGS_OUT],
+            resent=fields[_TOTAL_RETRANS],
+            round_trip=fields[_RTT] / 1e6,
+            in_vain=fields[_RETRANSMITS],
+            in_flight=fields[_UNACKED],
+            timeout=fields[_RTO] / 1e6,
+            silence=fields[_LAST_ACK_RECV] / 1e3,
         )
 
 

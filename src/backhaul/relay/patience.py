@@ -55,6 +55,9 @@ class Patience:
     alive: float = 10.0
     """Time for which an idle connection counts as alive. A user of an older one, which a NAT may have forgotten, may be
     lost, but not the next one: another connection is requested at once."""
+    dead: float = 10.0
+    """Time for the peer's kernel to acknowledge a repetition or probe on a connection whose control channel was lost,
+    after there is another: a round trip of a very slow line, and one that is lost."""
     acknowledge: float = 0.1
     """Time after which received bytes of a session that can be resumed are acknowledged, if they are few."""
     unacknowledged: float = 2.0

@@ -67,7 +67,7 @@ def make_client(
     from backhaul.transports.carriers.dedicated import DedicatedClient
 
     make = websocket_idle if TRANSPORTS[name].http else raw_idle
-    return DedicatedClient(settings, door, functools.partial(make, relay), relay.resumption)
+    return DedicatedClient(settings, door, functools.partial(make, relay), relay)
 
 
 def _gate(name: str, settings: ServerSettings, relay: "TransportResources") -> SharedGate:

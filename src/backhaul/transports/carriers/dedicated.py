@@ -14,7 +14,6 @@ from backhaul.net.deadlines import Deadlines
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.lent_channel import LentChannel
-from backhaul.relay.resumption import Resumption
 from backhaul.transports.client_end import Arrival, Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.public_end import Carry, Gate
@@ -27,15 +26,20 @@ from backhaul.wire.signals import Signal
 from .client import PooledClient
 from .fleet import Fleet
 from .server import GatedServer
+from .survivors import Survivors
 
 if TYPE_CHECKING:
-    from .resources import DedicatedResources
+    from .resources import DedicatedClientResources, DedicatedResources
 
 _RETURN: Final = 60.0  # seconds for the client to give back a connection whose user has gone; a target may be slow
 
 
 class IdleCarrier(Hashable, Protocol):
     """An idle tunnel connection on the public end; owns the connection and watches it."""
+
+    @property
+    def sock(self) -> socket.socket:
+        """The connection."""
 
     @property
     def peer(self) -> Peer:
@@ -117,7 +121,8 @@ class DedicatedServer(GatedServer):
         self._make_carrier = make_carrier
         self._loop = relay.loop
         self._descriptors = relay.poller.descriptors
-        self._fleet = Fleet(relay, self)
+        self._fleet: Fleet[IdleCarrier] = Fleet(relay, self)
+        self._survivors = Survivors(relay)
         self._short = False  # a user or flow has found no connection, and the control plane was not called since
         self.returning: Deadlines[LentChannel] = Deadlines(_RETURN, LentChannel.close)
         # The time since which each is idle. It finds either end in constant time, unlike a dict.
@@ -132,6 +137,11 @@ class DedicatedServer(GatedServer):
     def waiting(self) -> int:
         """The number of users without a connection."""
         return self._events.waiting
+
+    def client_connected(self, session: ClientSession) -> None:
+        """Serve this client, and end those of its users whose lines have died with the control channel before."""
+        self._survivors.connected()
+        super().client_connected(session)
 
     def request(self) -> None:
         """Request a connection from the client."""
@@ -158,6 +168,8 @@ class DedicatedServer(GatedServer):
                 if carrier.attach(user):
                     if self.session.keys:
                         self._fleet.doubt(since)
+                    else:
+                        self._survivors.add(carrier.sock)
                     return True
             except BaseException:
                 carrier.abort()
@@ -174,6 +186,7 @@ class DedicatedServer(GatedServer):
             carrier, _ = self._take()
             self._fleet.discard(carrier)  # it is closed after a flow
             if carrier.attach_flow(flow):
+                self._survivors.add(carrier.sock)
                 return Carry.CARRIED
         self._require()
         return Carry.LATER
@@ -243,15 +256,20 @@ class DedicatedServer(GatedServer):
         self._fleet.discard(carrier)
 
     def _drop_idle(self) -> None:
-        self._fleet.clear()
+        for carrier in self._fleet.clear() - self._idle.keys():
+            self._survivors.add(carrier.sock)
         for channel in self.returning.clear():
             channel.close()
         while self._idle:
             self._take()[0].close()
 
 
-class IdleConnection(Protocol):
+class IdleConnection(Hashable, Protocol):
     """An idle tunnel connection on the client; owns the connection and watches it."""
+
+    @property
+    def sock(self) -> socket.socket:
+        """The connection."""
 
     @property
     def peer(self) -> Peer:
@@ -288,9 +306,12 @@ MakeIdle = Callable[[Connection, IdleOwner], IdleConnection]
 class DedicatedClient(PooledClient[IdleConnection]):
     """The client's end: connections that wait for a target."""
 
-    def __init__(self, settings: ClientSettings, door: Door, make_idle: MakeIdle, resumption: Resumption) -> None:
-        super().__init__(settings, door, resumption)
+    def __init__(
+        self, settings: ClientSettings, door: Door, make_idle: MakeIdle, relay: "DedicatedClientResources"
+    ) -> None:
+        super().__init__(settings, door, relay.resumption)
         self._make_idle = make_idle
+        self._survivors = Survivors(relay)
         self._reusing = False
         self._lent: set[IdleConnection] = set()  # those with a user that come back to this control channel
 
@@ -332,10 +353,20 @@ class DedicatedClient(PooledClient[IdleConnection]):
             return
         if lent and not arrival.datagrams:
             self._lent.add(carrier)
+        else:
+            self._survivors.add(carrier.sock)
         self._events.arrived(arrival)
+
+    async def connect(self) -> str:
+        """Open the control channel, and end users whose lines have died with the one before."""
+        address = await super().connect()
+        self._survivors.connected()
+        return address
 
     def disconnect(self) -> None:
         """Close the control channel; connections that are lent are left to the server after their users."""
+        for carrier in self._lent:
+            self._survivors.add(carrier.sock)
         self._lent.clear()
         super().disconnect()
 

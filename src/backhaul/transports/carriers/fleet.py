@@ -4,7 +4,7 @@ Only the server assigns users, so only the server can close an idle connection w
 """
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from backhaul.net.deadlines import Deadlines
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from asyncio import TimerHandle
 
     from backhaul.relay.resources import Timekeeper
+
+Member = TypeVar("Member", bound=Hashable)
 
 _OVERDUE: Final = 60.0  # seconds for which an answer may still arrive; a longer outage ends the control channel
 _RESERVED: Final = 2  # a half of the client's own pool is the reserve
@@ -35,13 +37,13 @@ class FleetOwner(Protocol):
         """Close the connections that have been idle for longest."""
 
 
-class Fleet:
+class Fleet(Generic[Member]):
     """The connections of one session, idle or with a user; those beyond the client's own pool are the surplus."""
 
     def __init__(self, timekeeper: "Timekeeper", owner: FleetOwner) -> None:
         self._timekeeper = timekeeper
         self._owner = owner
-        self._members: set[Hashable] = set()
+        self._members: set[Member] = set()
         self._asked: Deadlines[object] = Deadlines(timekeeper.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._surplus = 0  # members that were requested
@@ -68,7 +70,7 @@ class Fleet:
         for _ in range(users - self._coming):
             self._ask()
 
-    def add(self, member: Hashable) -> None:
+    def add(self, member: Member) -> None:
         """Count a new connection, which may answer a request."""
         self._members.add(member)
         requests = self._overdue if len(self._overdue) else self._asked
@@ -83,22 +85,23 @@ class Fleet:
         """Note that a connection has got a user, and how many are idle now."""
         self._least_idle = min(self._least_idle, idle)
 
-    def discard(self, member: Hashable) -> None:
+    def discard(self, member: Member) -> None:
         """Forget a connection that is closed, or not reused; harmless if it is unknown."""
         if member in self._members:
             self._members.discard(member)
             self._surplus = max(0, self._surplus - 1)  # in either case there is one less
             self._reckon()
 
-    def clear(self) -> None:
-        """Forget all connections and requests, because the session has ended."""
-        self._members.clear()
+    def clear(self) -> set[Member]:
+        """Forget all connections and requests, because the session has ended; return the connections."""
+        members, self._members = self._members, set()
         self._asked.clear()
         self._overdue.clear()
         self._surplus = self.reserve = 0
         if self._looking:
             self._looking.cancel()
             self._looking = None
+        return members
 
     @property
     def _coming(self) -> int:

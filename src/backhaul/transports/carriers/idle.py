@@ -45,6 +45,11 @@ class SilentConnection(ABC):
     def _gone(self) -> None:
         """Tell the owner that the connection is closed, by either end."""
 
+    @property
+    def sock(self) -> socket.socket:
+        """The connection."""
+        return self._sock
+
     def close(self, *, reset: bool = False) -> None:
         """Close the connection."""
         release(self._relay.poller, self._sock, reset=reset)

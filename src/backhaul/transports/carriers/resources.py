@@ -42,6 +42,12 @@ class DedicatedResources(Timekeeper, Protocol):
     poller: Poller
 
 
+class DedicatedClientResources(Timekeeper, Protocol):
+    """The parts for connections of which each has one user at a time, on the client."""
+
+    resumption: Resumption
+
+
 class WatchResources(Timekeeper, Protocol):
     """The parts for the watch over sessions."""
 
