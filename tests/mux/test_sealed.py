@@ -56,6 +56,7 @@ async def test_neither_target_nor_payload_are_on_the_line(tunnel: SealedTunnel) 
         assert text not in line
 
 
+PUSHED = bytes(8)
 AT = 5  # the number of the record that is altered
 
 
@@ -144,12 +145,17 @@ async def test_bytes_keep_their_order_while_the_connection_is_blocked(records: S
 
 @pytest.mark.parametrize("size", [FRAMES_AT, FRAMES_AT - 8, FRAMES_AT - 16, MAX_BODY, MAX_BODY + 8, 2 * MAX_BODY + 8])
 async def test_any_number_of_control_frames_goes_before_payload(records: SealedTunnel, size: int) -> None:
-    user, target = await records.user(), await records.target()
-    link = records.links[0]
-    for _ in range(size // HEADER_SIZE):
-        link.session.nop()
-    await user.send(BULK)
-    assert await target.receive(len(BULK)) == BULK
+    users = [await records.user() for _ in range(2)]
+    targets = [await records.target() for _ in range(2)]
+    session = records.links[0].session
+    count, rest = divmod(size // 2, HEADER_SIZE + len(PUSHED))
+    for stream in session.streams.values():
+        for _ in range(count):
+            stream.push(PUSHED)
+    for _ in range(2 * rest // HEADER_SIZE):
+        session.nop()
+    await users[0].send(BULK)
+    assert await targets[0].receive(count * len(PUSHED) + len(BULK)) == PUSHED * count + BULK
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ class Acknowledgements:
         """The bytes that were acknowledged."""
 
     def requested(self) -> None:
-        """Acknowledge after this read."""
+        """Acknowledge after this read. A request while one waits has no effect. Raises SmuxError at too many."""
+        if self._due:
+            self._link.session.note_vain()
         self._due = True
         self._link.milestone = 0
 

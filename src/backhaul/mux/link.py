@@ -9,7 +9,7 @@ from backhaul.net.poller import FAULT
 from backhaul.net.predicates import at_eof_or_error
 from backhaul.state import LinkState
 from backhaul.wire.peer import Feature, Peer
-from backhaul.wire.smux import Role, Session, Settings, SmuxError
+from backhaul.wire.smux import FloodError, Role, Session, Settings, SmuxError
 
 from .keepalive_timer import KeepaliveTimer
 from .owner import LinkOwner
@@ -227,7 +227,10 @@ class Link(Reader):
 
     def beat(self, share: float) -> None:
         """Send a NOP if one is due after ``share`` of the interval. Raises SmuxError after a long silence."""
-        self.session.tick(self._relay.loop.time(), share)
+        try:
+            self.session.tick(self._relay.loop.time(), share)
+        except FloodError as error:
+            self._reject(error)
         self.flush()
 
     def on_refused(self, stream_id: int) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 from backhaul.errors import reason
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import WOULD_BLOCK
+from backhaul.net.portion import MOST, Portion
 from backhaul.net.predicates import acknowledge
 from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.smux import HEADER_SIZE, Session, SmuxError
 
-from .altered import AlteredError
+from .altered import MISMATCHED, remedy_for
 from .owner import LinkOwner
 from .stall import StallDetector
 from .transient import Transient
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from .resources import LinkResources
     from .sink import TunnelSink
 
-READ_SIZE: Final = 1 << 18  # bytes per wake-up: eight frames of the default size
 _HANDSHAKE_TYPE: Final = b"\x01"  # third byte of a handshake; in a NOP, all that may precede streams, it is 0
 
-_IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
+_IN = shared_buffer(MOST)  # shared: every read is handled before the next
 
 
 class Reader(Transient, ABC):
@@ -41,6 +41,7 @@ class Reader(Transient, ABC):
         "_fresh",
         "_parse",
         "_paused",
+        "_portion",
         "_relay",
         "_whole_frames",
         "closed",
@@ -87,6 +88,7 @@ class Reader(Transient, ABC):
         """Consumers with payload that still lies in the shared buffer."""
         self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
         self._fresh = fresh  # its first bytes may be a handshake of v0.7.2
+        self._portion = Portion()
         self._paused = False  # the connection is not read, because the session has no room
         self._parse: Callable[[memoryview], None] = session.feed
         self.milestone: float = math.inf
@@ -138,7 +140,7 @@ class Reader(Transient, ABC):
 
     def _readable(self) -> None:
         try:
-            count = self.conn.recv_into(_IN)
+            count = self.conn.recv_into(_IN, self._portion.size)
         except WOULD_BLOCK:
             return
         except OSError as error:
@@ -151,7 +153,7 @@ class Reader(Transient, ABC):
             acknowledge(self.conn)
         if self.stall.stalled:
             self.stall.moves()
-        self._take(_IN[:count])
+        self._portion.take(_IN[:count], self._take)
 
     def _take(self, data: memoryview) -> None:
         if self._fresh and self._begins_handshake(data):
@@ -199,11 +201,8 @@ class Reader(Transient, ABC):
 
     def _reject(self, error: SmuxError) -> None:
         """Close the session because the peer has sent invalid bytes, or they were altered on the way."""
-        if isinstance(error, AlteredError) or self.peer.extended:  # a handshake has compared transports and versions
-            remedy = "something between both ends alters their bytes"
-        else:
-            remedy = "both ends need the same transport and mux_version"
-            if not self.proved:
-                self.owner.fit.mismatched(f"{error}; {remedy}")
+        remedy = remedy_for(error, self.peer)
+        if remedy == MISMATCHED and not self.proved:
+            self.owner.fit.mismatched(f"{error}; {remedy}")
         self._relay.complaints.warn(str(error), f"closed a session: {error}; {remedy}")
         self.end(str(error))

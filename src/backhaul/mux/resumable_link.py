@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from backhaul.net.closing import release
+from backhaul.net.portion import MOST
 from backhaul.state import LinkState
 from backhaul.wire.peer import Peer
 from backhaul.wire.smux import Role, Settings
@@ -16,7 +17,6 @@ from backhaul.wire.smux.frames import ASK, BYE, pack_frame
 from .acknowledgements import Acknowledgements
 from .owner import LinkOwner
 from .pacing import avoid_waiting
-from .reader import READ_SIZE
 from .resume import ResumeError
 from .sealed_link import MakeRecords, RecordLink
 from .spooled_sender import MakeLine, SpooledSender
@@ -194,7 +194,7 @@ class ResumableLink(RecordLink):
         for _ in range(_MOST_READS):
             if self.feeding or self.closed or self.parked or self.session.paused:
                 return
-            rest = memoryview(bytearray(READ_SIZE))
+            rest = memoryview(bytearray(MOST))
             try:
                 count = self.conn.recv_into(rest)
             except OSError:
@@ -285,8 +285,11 @@ class ResumableLink(RecordLink):
 
     def on_ack(self, count: int) -> None:
         """Drop bytes that the other end has received, if any; streams continue after this read."""
+        before = self.acknowledged
         self.signs += 1
         self.sender.acknowledged(count)
+        if self.acknowledged == before:
+            self.session.note_vain()
         self.milestone = 0
 
     def on_ask(self) -> None:

@@ -8,6 +8,7 @@ from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.closing import linger, release
 from backhaul.net.poller import WOULD_BLOCK
+from backhaul.net.portion import MOST, Portion
 from backhaul.net.predicates import acknowledge
 
 from .channel import SHARED, Consumer
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.tunnel")
 
-_READ_SIZE: Final = 1 << 18  # bytes per wake-up
-_MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
+_MAX_PONGS: Final = 1 << 14  # bytes for each read, and unsent: a flood of pings gets no more answers
 
-IN = shared_buffer(_READ_SIZE)
+IN = shared_buffer(MOST)
 """The buffer of all reads, each of which is handled before the next."""
 
 
@@ -39,6 +39,8 @@ class MessageChannel(MessageSender):
         "_lingering",
         "_parked",
         "_paused",
+        "_pongs",
+        "_portion",
         "_reset_received",
         "_touched",
         "_unread",
@@ -64,6 +66,8 @@ class MessageChannel(MessageSender):
         self._parked = False
         self._touched = False
         self._paused = False
+        self._pongs = b""  # leave together, after the bytes of a read
+        self._portion = Portion()
         self._ended = False  # the connection's end has been read
         self._end_received = False  # the peer has ended its direction
         self._end_sent = False  # this end has ended its direction
@@ -206,9 +210,9 @@ class MessageChannel(MessageSender):
         self.on_reset()
 
     def on_ping(self, answer: bytes) -> None:
-        """Answer a ping."""
-        if self.unsent < _MAX_UNSENT_PONGS:
-            self._transmit(answer)
+        """Answer a ping after this read."""
+        if len(self._pongs) < _MAX_PONGS:
+            self._pongs += answer
 
     def on_close(self, answer: bytes) -> None:
         """Answer a close, and end."""
@@ -222,7 +226,7 @@ class MessageChannel(MessageSender):
     def _readable(self, memory: memoryview = IN) -> None:
         """Read once, into the beginning of IN."""
         try:
-            count = self._conn.recv_into(memory)
+            count = self._conn.recv_into(memory[: self._portion.size])
         except WOULD_BLOCK:
             return
         except OSError as error:
@@ -235,7 +239,7 @@ class MessageChannel(MessageSender):
         self._active = True
         if not self._codec.whole_frames:
             acknowledge(self._conn)
-        self.feed(IN[:count])
+        self._portion.take(IN[:count], self.feed)
 
     def feed(self, data: memoryview) -> None:
         """Parse bytes of the connection."""
@@ -247,6 +251,9 @@ class MessageChannel(MessageSender):
         if self._touched and self._consumer:
             self._touched = False
             self._consumer.deliver()
+        pongs, self._pongs = self._pongs, b""
+        if pongs and self.unsent < _MAX_PONGS:
+            self._transmit(pongs)
         if error:
             self._relay.complaints.warn("message", f"reset a tunnel connection: {error}")
             self._lost(error)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _USUAL: Final = Settings()  # as in a file without mux_* keys
 
+_MOST_VAIN: Final = 4096  # 3 ms of CPU time every 12 s or more
+
+_MOST_ORPHANS: Final = 256  # fair peers leave one for as long as a round trip takes
+
 # ruff: noqa: PLC0415 - what sealed connections need loads cryptography
 
 
@@ -73,6 +77,8 @@ def _between_two(settings: Settings) -> Settings:
         max_frame=settings.max_frame if settings.max_frame < _USUAL.max_frame else MAX_PAYLOAD,
         stream_buffer=KNOWN_WINDOW if usual else settings.stream_buffer,
         window_growth=(2 if usual else 1) * settings.receive_buffer,
+        most_vain=_MOST_VAIN,
+        most_orphans=_MOST_ORPHANS,
     )
 
 

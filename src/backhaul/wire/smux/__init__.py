@@ -4,9 +4,10 @@
 and ``window`` holds the arithmetic of flow control. The caller owns the transport and the clock.
 """
 
-from .errors import SmuxError, StreamIdsExhausted
+from .errors import FloodError, SmuxError, StreamIdsExhausted
 from .frames import HEADER_SIZE, MAX_PAYLOAD, is_nop
-from .session import Handler, Role, Session, Settings
+from .session import Handler, Session
+from .settings import Role, Settings
 from .stream import Sink, State, Stream
 from .window import KNOWN_WINDOW, UNLIMITED
 
@@ -15,6 +16,7 @@ __all__ = [
     "KNOWN_WINDOW",
     "MAX_PAYLOAD",
     "UNLIMITED",
+    "FloodError",
     "Handler",
     "Role",
     "Session",

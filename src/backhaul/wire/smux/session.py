@@ -7,49 +7,24 @@ A wrong version or an unknown command ends the session. The handler knows the pe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import Final, Generic, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, Protocol
 
-from .errors import SmuxError, StreamIdsExhausted
-from .frames import ACK, ASK, BYE, HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE
+from .errors import FloodError, SmuxError, StreamIdsExhausted
+from .frames import ACK, ASK, BYE, FIN, HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE
 from .keepalive import Keepalive
 from .stream import S, Stream
 from .window import Growth
+
+if TYPE_CHECKING:
+    from .settings import Role, Settings
 
 CONTROL_LIMIT: Final = 256 * 1024
 """Bytes of unsent control frames above which reading stops. A peer that asks for answers (a FIN for a FIN, a UPD for
 data) and does not read them would fill the memory. In fair use a few hundred bytes are pending."""
 
 
-class Role(Enum):
-    """An end of the session; the value is the id of its first stream, and each next id is 2 higher."""
-
-    CLIENT = 3
-    SERVER = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of a session, whose defaults are those of Backhaul v0.7.2. The caller observes the ranges."""
-
-    version: int = 1
-    """1 or 2. Nothing is negotiated: both ends must have the same."""
-    max_frame: int = 32768
-    """Payload bytes of the largest PSH frame that this end sends, 1 to 65535. Any size is received."""
-    receive_buffer: int = 4194304
-    """Unread bytes of the whole session at which reading stops, > 0."""
-    stream_buffer: int = 65536
-    """Version 2: the window that this end announces for each stream, 1 to 2147483647 bytes."""
-    window_growth: int = 0
-    """Version 2: bytes by which the windows of all streams together may grow; the receive buffer is larger by as much.
-    With 0 windows are constant, as in the Go library."""
-    max_streams: int = 65536
-    """Streams that may exist at once; further SYNs are ignored. A host has as many ports for one peer."""
-    keepalive_interval: float = 20.0
-    """Seconds between NOPs. The peer's timeout must be longer; v0.7.2 hard-codes 20 and 40."""
-    keepalive_timeout: float = 40.0
-    """Seconds after which a silent peer counts as dead, at the earliest."""
+_VAIN_OF_A_STREAM: Final = 16
+"""Frames without an effect that each stream is worth at its end: updates, and an end that crosses the peer's."""
 
 
 class Handler(Protocol[S]):
@@ -104,16 +79,19 @@ class Session(Generic[S]):
         "_cut",
         "_handler",
         "_keepalive",
+        "_orphans",
         "_payload_id",
         "_payload_left",
         "_refused",
         "_update_id",
+        "_vain",
         "_version",
         "control",
         "error",
         "growth",
         "late",
         "next_id",
+        "orphans",
         "received",
         "room",
         "settings",
@@ -145,6 +123,10 @@ class Session(Generic[S]):
         self.next_id: int = role.value
         """The id of the next stream that this end opens, or a later one if the peer has taken it."""
         self._refused = False
+        self.orphans = 0
+        """The number of streams that this end has finished and abandoned, and the peer has not finished."""
+        self._orphans: frozenset[int] = frozenset()  # those of the last look, if they were too many
+        self._vain = 0  # frames without an effect since the last NOP, fewer by those that ended streams are worth
         self._cut = bytearray()  # the beginning of a header or of a UPD's payload (8 bytes either), cut by a read
         self._update_id: int | None = None  # the next 8 bytes are the payload of a UPD for this id
         self._payload_left = 0  # bytes of the current PSH that have not arrived yet
@@ -167,6 +149,11 @@ class Session(Generic[S]):
     def unread(self) -> int:
         """Return how many bytes the sinks have not consumed."""
         return self.settings.receive_buffer + self.settings.window_growth - self.room
+
+    @property
+    def in_use(self) -> bool:
+        """True if this end has not abandoned all streams."""
+        return len(self.streams) > self.orphans
 
     @property
     def next_deadline(self) -> float:
@@ -239,13 +226,24 @@ class Session(Generic[S]):
         """Queue a NOP if one is due, the next one after ``share`` of the interval.
 
         Raises SmuxError if the peer is silent for too long; the caller closes the session, or changes the transport.
+        Raises FloodError, after which nothing else than closing it helps, if the peer leaves too many streams open.
         """
         if self.error is not None:
             return
         if self._keepalive.nop_due(now, share):
             self.nop()
+            self._vain = 0
+            self._look_for_orphans()
         if self._keepalive.is_dead(now, reading=not self.paused):
             raise SmuxError(f"peer sent nothing for {self.settings.keepalive_timeout:g} s")
+
+    def _look_for_orphans(self) -> None:
+        """Raise FloodError if the peer has left too many streams open since the last look: they take memory."""
+        before, self._orphans = self._orphans, frozenset[int]()
+        if self.orphans > self.settings.most_orphans:
+            self._orphans = frozenset(stream.id for stream in self.streams.values() if stream.abandoned)
+            if len(before & self._orphans) > self.settings.most_orphans:
+                raise FloodError("peer does not end its streams")
 
     def close(self, reason: SmuxError) -> None:
         """End the session, for which smux has no frame, and tell every stream's sink the ``reason``."""
@@ -260,6 +258,15 @@ class Session(Generic[S]):
     def forget(self, stream_id: int) -> None:
         """Drop a stream that both sides have finished. Called by the stream."""
         del self.streams[stream_id]
+        self._vain -= _VAIN_OF_A_STREAM
+
+    def note_vain(self) -> None:
+        """Count a frame without an effect. Raises SmuxError, because all other sessions wait while one is parsed."""
+        self._vain += 1
+        if self._vain > self.settings.most_vain:
+            error = FloodError("peer floods the session with frames that have no effect")
+            self.close(error)
+            raise error
 
     def _parse(self, data: memoryview) -> None:
         end, position = len(data), 0
@@ -284,6 +291,8 @@ class Session(Generic[S]):
             else:  # as nearly always: a call for each frame less
                 if length and (stream := streams.get(stream_id)):
                     stream.receive(data[position:stop])
+                else:
+                    self.note_vain()
                 position = stop
         if position < end:
             self._cut += data[position:]
@@ -314,8 +323,8 @@ class Session(Generic[S]):
             self._on_syn(stream_id)
         elif command == UPD:
             self._update_id = stream_id
-        elif command != NOP and (stream := self.streams.get(stream_id)):
-            stream.receive_fin()
+        elif not (command == FIN and (stream := self.streams.get(stream_id)) and stream.receive_fin()):
+            self.note_vain()
 
     def _on_other(self, version: int, command: int, stream_id: int) -> None:
         """Take a header that is none of the Go library's: it concerns a resumption, is a reset, or a mistake."""
@@ -327,6 +336,8 @@ class Session(Generic[S]):
         self._keepalive.received = True
         if stream := self.get(stream_id):
             self._handler.on_reset(stream)
+        else:
+            self.note_vain()
 
     def _on_resumption(self, command: int, count: int) -> None:
         self._keepalive.received = True
@@ -339,18 +350,18 @@ class Session(Generic[S]):
             self._handler.on_bye()
 
     def _on_syn(self, stream_id: int) -> None:
-        if stream_id in self.streams:
-            return
-        if len(self.streams) < self.settings.max_streams:
+        if stream_id not in self.streams and len(self.streams) < self.settings.max_streams:
             self._handler.on_stream(self._add(stream_id))
-        elif not self._refused:
+            return
+        self.note_vain()
+        if stream_id not in self.streams and not self._refused:
             self._refused = True
             self._handler.on_refused(stream_id)
 
     def _on_update(self, stream_id: int, consumed: int, window: int) -> None:
         self._update_id = None
-        if stream := self.streams.get(stream_id):
-            stream.receive_update(consumed, window)
+        if not ((stream := self.streams.get(stream_id)) and stream.receive_update(consumed, window)):
+            self.note_vain()
 
     def _add(self, stream_id: int) -> Stream[S]:
         stream = self.streams[stream_id] = Stream(self, stream_id)

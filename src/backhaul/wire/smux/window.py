@@ -71,12 +71,14 @@ class SendWindow:
         self._sent += count  # wraps where it is compared
         self.space -= count
 
-    def update(self, consumed: int, window: int) -> None:
-        """Note the two numbers of a UPD."""
+    def update(self, consumed: int, window: int) -> bool:
+        """Note the two numbers of a UPD; return whether it reports more bytes than the last, which were sent."""
+        advance = signed32(consumed - self._consumed)
         self._consumed = consumed
         self._window = window
         in_flight = signed32(self._sent - consumed)
         self.space = max(0, signed32(window) - in_flight) if in_flight >= 0 else 0
+        return advance > 0 and in_flight >= 0
 
 
 class Growth:
