@@ -46,8 +46,8 @@ class ClientControlEvents(Protocol):
     def fit(self) -> Fit:
         """The evidence of whether both ends run the same transport."""
 
-    def signal_received(self, signal: Signal) -> None:
-        """Act on a signal that the server sent on the control channel."""
+    def signal_received(self, signal: Signal, count: int = 1) -> None:
+        """Act on a signal that the server sent on the control channel; a request is for ``count`` connections."""
 
     def check_requested(self, check: Check) -> None:
         """Check the health of a target, as the server wants it."""

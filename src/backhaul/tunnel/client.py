@@ -223,11 +223,11 @@ class ClientTunnel:
         self.close_idle()
         self._arrivals.close()
 
-    def signal_received(self, signal: Signal) -> None:
-        """Act on a signal of the server."""
+    def signal_received(self, signal: Signal, count: int = 1) -> None:
+        """Act on a signal of the server, which may request ``count`` connections."""
         self._watch.heard()
         if signal == Signal.CHANNEL:
-            self._pool.requested()
+            self._pool.requested(count)
         elif signal == Signal.HEARTBEAT:
             self._watch.beat()
         elif why := _FAREWELLS.get(signal):

@@ -11,6 +11,7 @@ from backhaul.transports.client_end import ClientTransport
 from .dial_pace import DialPace
 from .openings import Openings
 from .pool import PoolSize
+from .requests import Requests
 from .timings import Timings
 
 
@@ -35,6 +36,7 @@ class ConnectionPool:
         self.demand = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         """The number of idle tunnel connections to keep now, which follows requests and arriving users."""
         self._pace = DialPace(transport.open, config.dial_rate)
+        self._requests = Requests(self._meet)
         self._openings = Openings(timings.refill_pauses, logger)
         self._throttle = LogThrottle(logger)
 
@@ -58,12 +60,12 @@ class ConnectionPool:
 
     def clear(self) -> None:
         """Forget the connections that are to be dialled, because the control channel is lost."""
+        self._requests.clear()
         self._pace.clear()
 
-    def requested(self) -> None:
-        """Dial a connection that the server has requested, unless more than enough are idle."""
-        if self.demand.requested(self._transport.spare):
-            self._open()
+    def requested(self, count: int) -> None:
+        """Dial so many connections that the server has requested, unless more than enough are idle."""
+        self._requests.add(count)
 
     def opened(self) -> None:
         """Note that a connection was opened."""
@@ -81,22 +83,30 @@ class ConnectionPool:
             for _ in range(missing):
                 self._open()
 
-    def _open(self) -> None:
-        """Dial one more connection, up to two limits, because a server may ask for any number."""
+    def _meet(self) -> bool:
+        """Meet a request of the server; return False if it asks for too many."""
+        return not self.demand.requested(self._transport.spare) or self._open()
+
+    def _open(self) -> bool:
+        """Dial one more connection, up to two limits, because a server may ask for any number.
+
+        Return whether it is within both.
+        """
         transport, least = self._transport, self._config.connection_pool
         coming = transport.opening + self._pace.waiting
         unused = max(self._fair_share, least)
         most = max(self._descriptors // 2, least)  # a user takes another descriptor
         if transport.idle + coming >= unused:
-            self._refuse(unused)
-        elif transport.connections + self._pace.waiting >= most:
-            self._refuse(most)
-        else:
-            self._pace.request()
+            return self._refuse(unused)
+        if transport.connections + self._pace.waiting >= most:
+            return self._refuse(most)
+        self._pace.request()
+        return True
 
-    def _refuse(self, most: int) -> None:
+    def _refuse(self, most: int) -> bool:
         self._throttle.warn(
             "connections",
             f"the server asks for more than {most} tunnel connections: refused; "
             "if it has so many users, raise the limit of open files (LimitNOFILE)",
         )
+        return False

@@ -118,9 +118,9 @@ class DoorClient:
         """Ask the server on a connection of its own. Raises OSError or TransportError."""
         return await self._door.measure()
 
-    def signal_received(self, signal: Signal) -> None:
+    def signal_received(self, signal: Signal, count: int = 1) -> None:
         """Report the signal to the control plane."""
-        self._events.signal_received(signal)
+        self._events.signal_received(signal, count)
 
     @property
     def fit(self) -> Fit:

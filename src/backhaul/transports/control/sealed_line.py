@@ -36,7 +36,7 @@ class SealedLine:
         poller: Poller,
         sock: socket.socket,
         terms: Terms,
-        on_signal: Callable[[Signal], None],
+        on_signal: Callable[[Signal, int], None],
         lost: Callable[[str], None],
         *,
         on_check: Callable[[Check], None],
@@ -104,5 +104,4 @@ class SealedLine:
             self.send(Signal.ANSWER)
         elif signal == Signal.CHECK:
             self._on_check(read_check(message.body))
-        for _ in range(read_request(message.body) if signal == Signal.CHANNEL else 1):
-            self._report(signal)
+        self._report(signal, read_request(message.body) if signal == Signal.CHANNEL else 1)

@@ -196,8 +196,8 @@ class SealingDoor(ABC):
         if self._line is not line:
             raise TransportError("the control channel was lost at once")
 
-    def _heard(self, signal: Signal) -> None:
-        self._events.signal_received(signal)
+    def _heard(self, signal: Signal, count: int = 1) -> None:
+        self._events.signal_received(signal, count)
 
     def _check_wanted(self, check: Check) -> None:
         self._events.check_requested(check)

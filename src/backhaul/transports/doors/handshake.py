@@ -78,7 +78,7 @@ class Agreement:
         self,
         poller: Poller,
         sock: socket.socket,
-        on_signal: Callable[[Signal], None],
+        on_signal: Callable[[Signal, int], None],
         lost: Callable[[str], None],
         *,
         on_check: Callable[[Check], None],
