@@ -60,6 +60,7 @@ class MuxServer(GatedServer):
         self._relay = relay
         self._messages = messages
         self._links = Balancer()
+        self._retired: dict[Link, None] = {}  # sessions that get no more users, the first one first
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._returning: Deadlines[Returning] = Deadlines(relay.patience.resume, lambda returning: returning.abort())
@@ -164,6 +165,7 @@ class MuxServer(GatedServer):
     def link_resumed(self, link: Link) -> None:
         """Use a session again; its control channel may be another one."""
         if link not in self._links and self.session.connected and len(self._links) < self._limits.channel_size:
+            self._retired.pop(link, None)
             self._links.add(link)
         self._events.carrier_ready()
 
@@ -225,6 +227,7 @@ class MuxServer(GatedServer):
         """Forget a session. One that ends with its first user, and without a frame of the client, is a mismatch."""
         if link.load and not link.proved and self.session.connected:
             self.fit.mismatched(_NO_SESSIONS)
+        self._retired.pop(link, None)
         if link in self._links:
             self._links.discard(link)
             self._surplus = max(0, self._surplus - 1)  # in either case there is one session less
@@ -306,8 +309,17 @@ class MuxServer(GatedServer):
             self._retiring = None
         for link in self._links:
             self._retire(link)
+        self._end_unused()
 
     def _retire(self, link: Link) -> None:
+        """Leave a session to the users that it has. Its client may keep it open without any, for ever."""
         self._links.discard(link)
+        self._retired[link] = None
         if not len(link):
             link.finish("its control channel is gone")
+
+    def _end_unused(self) -> None:
+        """End the retired sessions beyond the limit that have no user: these are of several former control channels."""
+        unused = [link for link in self._retired if not link.session.in_use]
+        for link in unused[: max(0, len(self._retired) - self._limits.channel_size)]:
+            link.end("its control channel is gone, and its client does not end it")

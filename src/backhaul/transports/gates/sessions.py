@@ -33,6 +33,10 @@ NO_CLIENT: Final = "it belongs to no client that is connected"
 _MIN_UNCONFIRMED = 64
 _UNCONFIRMED_OF_CLIENT = 32  # in one network; each costs a curve operation
 _RESPITE = 2.0  # seconds without answers after as many have lapsed
+# Control channels of a client within a minute that have no consequence; one that retries every 3 s makes 20.
+_MOST_RETURNS = 60
+_MINUTE = 60.0
+_FIRST_PAUSE = 5.0
 
 
 class GateSession(ClientSession, Hashable, Protocol):
@@ -88,6 +92,7 @@ class Sessions:
         self._sources: Crowd[GateSession] = Crowd()  # of those
         most = _UNCONFIRMED_OF_CLIENT
         self._lapsed = Failures(most - 1, window=_RESPITE, first=_RESPITE, longest=_RESPITE)
+        self._returns = Failures(_MOST_RETURNS, window=_MINUTE, first=_FIRST_PAUSE, longest=_MINUTE)
         self.met_a_client = False
         """True once any client has proved its token."""
 
@@ -126,11 +131,20 @@ class Sessions:
                 before.send(Signal.RENEWED if own else Signal.REPLACED)
             before.close()
             self.session_lost(before, RENEWED if own else taken_over(peer.address))
+        self._count_return(peer)
         self._by_name[peer.name] = session
         self._addresses[peer.address] += 1
         if not session.vouches:
             self._by_address[peer.address] = session
         self._events.client_connected(session)
+
+    def _count_return(self, peer: Peer) -> None:
+        """Let a client pause that connects again and again: each time costs lines of the log, and events."""
+        if pause := self._returns.failed(peer.name):
+            self._throttle.warn(
+                (peer.name, "returns"),
+                f"client {peer}: connects again and again; its handshakes get no answer for {pause:g} s",
+            )
 
     def turned_away(self, peer: Peer, reason: str, *, probe: bool) -> None:
         """Report a client that gets no session, because it does not fit or only asks whether it does.
@@ -149,7 +163,12 @@ class Sessions:
             self._events.mismatched(peer.name, reason)
 
     def crowded(self, network: str, name: str) -> bool:
-        """Return whether a client in a network gets no answers to handshakes, having left too many unconfirmed."""
+        """Return whether a client in a network gets no answers to handshakes.
+
+        It has left too many unconfirmed, or connects too often.
+        """
+        if self._returns.pause(name):
+            return True
         source = _source(network, name)
         return self._sources.size(source) >= _UNCONFIRMED_OF_CLIENT or self._lapsed.pause(source) > 0
 
