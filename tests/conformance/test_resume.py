@@ -296,3 +296,16 @@ async def test_old_connections_are_replaced(any_net: Net) -> None:
     user = await torn.user()
     await until(lambda: torn.resumed.rotations >= 2)
     await echo(user, b"hello")
+
+
+@pytest.mark.parametrize("any_net", ["wsmux", "wssmux"], indirect=True)
+async def test_a_session_whose_beginning_the_client_has_missed_keeps_no_user(any_net: Net) -> None:
+    """The answer to the upgrade is lost after the server has given the session to a user."""
+    torn = await Torn.start(any_net, "mux_con = 1", pool=1, line=Line(delay=0.2))
+    first = await torn.user()
+    second = await any_net.dial(torn.port)
+    await until(lambda: len(sessions(torn.server)) == 2 and all(len(link) for link in sessions(torn.server)))
+    assert len(sessions(torn.client)) == 1
+    await torn.middlebox.paths.pop().cut()
+    await until_reset(second)
+    await echo(first, b"still here")

@@ -77,12 +77,20 @@ class HttpDoor(SealingDoor):
         asked = self._asked(f"/tunnel/{user_id}", user_id)
         if admission := line.admission(resumes=resumes):
             message = admission.data + secrets.token_bytes(secrets.randbelow(MAX_PADDING))
-            opened = functools.partial(_open_sealed, line.server, admission, done)
+            opened = functools.partial(self._open_sealed, line.server, admission, done)
             self._dial(asked, functools.partial(self._admit, asked, message), opened, for_users=True)
         else:
             token = self._tokens.current
             opened = functools.partial(_open_legacy, done)
             self._dial(asked, lambda _sock: upgrade.request(asked, token), opened, for_users=True)
+
+    def _open_sealed(self, server: Peer, admission: "Admission", done: Opened, result: Upgraded | Exception) -> None:
+        """Pass on a connection. If the answer is lost, the server may have begun a session, which it would keep."""
+        if isinstance(result, Exception):
+            self.tell_ended(admission.seals.identity)
+            done(result)
+        else:
+            done(SealedConnection(result.sock, server, result.rest, seals=admission.seals))
 
     async def _connect_sealed(self) -> str:
         from backhaul.security.noise import HandshakeError  # noqa: PLC0415 - both load cryptography
@@ -259,13 +267,6 @@ class HttpDoor(SealingDoor):
 def _certificate_of(sock: socket.socket) -> bytes:
     """Return the SHA-256 of the server's certificate; empty without TLS."""
     return fingerprint(sock) if isinstance(sock, ssl.SSLSocket) else b""
-
-
-def _open_sealed(server: Peer, admission: "Admission", done: Opened, result: Upgraded | Exception) -> None:
-    if isinstance(result, Exception):
-        done(result)
-    else:
-        done(SealedConnection(result.sock, server, result.rest, seals=admission.seals))
 
 
 def _open_legacy(done: Opened, result: Upgraded | Exception) -> None:
