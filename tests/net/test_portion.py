@@ -1,52 +1,45 @@
 """The size of a connection's next read, by the time that the last one cost."""
 
-from backhaul.net.portion import LEAST, MOST, Portion
+from backhaul.net.portion import LEAST, MOST, handle
 
 QUICK, SLOW = 1e-9, 100e-9  # seconds for each byte
 
 
-class Costly:
-    """Work that takes a time for each byte, on a clock of its own."""
+class Connection:
+    """A connection with more bytes than are read at a time; each costs a time, on a clock of its own."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self) -> None:
         self.time = 0.0
-        self.seconds = seconds
+        self.seconds = QUICK
+        self.portion = MOST
         self.sizes: list[int] = []
+
+    def read(self, seconds: float, *, times: int = 1) -> None:
+        self.seconds = seconds
+        for _ in range(times):
+            self.portion = handle(memoryview(bytes(self.portion)), self.portion, self.work, lambda: self.time)
 
     def work(self, data: memoryview) -> None:
         self.sizes.append(len(data))
         self.time += len(data) * self.seconds
 
-    def read(self, portion: Portion, most: int = MOST) -> None:
-        portion.take(memoryview(bytes(min(portion.size, most))), self.work, lambda: self.time)
-
 
 def test_bulk_is_read_in_large_portions() -> None:
-    portion, bulk = Portion(), Costly(QUICK)
-    for _ in range(3):
-        bulk.read(portion)
+    bulk = Connection()
+    bulk.read(QUICK, times=3)
     assert bulk.sizes == [MOST] * 3
 
 
 def test_bytes_that_cost_much_are_read_in_small_portions() -> None:
-    portion, flood = Portion(), Costly(SLOW)
-    for _ in range(3):
-        flood.read(portion)
+    flood = Connection()
+    flood.read(SLOW, times=3)
     assert flood.sizes == [MOST, LEAST, LEAST]
 
 
 def test_a_part_of_a_record_costs_nothing_yet() -> None:
-    portion = Portion()
-    Costly(SLOW).read(portion)
-    parts = Costly(0.0)
-    for _ in range(8):
-        parts.read(portion)
-    assert parts.sizes == [LEAST << power for power in range(6)] + [MOST] * 2
-    Costly(SLOW).read(portion)
-    assert portion.size == LEAST
-
-
-def test_a_few_bytes_tell_little() -> None:
-    portion, message = Portion(), Costly(1.0)
-    message.read(portion, LEAST - 1)
-    assert (message.sizes, portion.size) == ([LEAST - 1], MOST)
+    parts = Connection()
+    parts.read(SLOW)
+    parts.read(0.0, times=8)
+    assert parts.sizes == [MOST] + [LEAST << power for power in range(6)] + [MOST] * 2
+    parts.read(SLOW)
+    assert parts.portion == LEAST

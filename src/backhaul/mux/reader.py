@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from backhaul.errors import reason
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import WOULD_BLOCK
-from backhaul.net.portion import MOST, Portion
+from backhaul.net.portion import LEAST, MOST, handle
 from backhaul.net.predicates import acknowledge
 from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.smux import HEADER_SIZE, Session, SmuxError
@@ -88,7 +88,7 @@ class Reader(Transient, ABC):
         """Consumers with payload that still lies in the shared buffer."""
         self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
         self._fresh = fresh  # its first bytes may be a handshake of v0.7.2
-        self._portion = Portion()
+        self._portion = MOST
         self._paused = False  # the connection is not read, because the session has no room
         self._parse: Callable[[memoryview], None] = session.feed
         self.milestone: float = math.inf
@@ -140,7 +140,7 @@ class Reader(Transient, ABC):
 
     def _readable(self) -> None:
         try:
-            count = self.conn.recv_into(_IN, self._portion.size)
+            count = self.conn.recv_into(_IN, self._portion)
         except WOULD_BLOCK:
             return
         except OSError as error:
@@ -153,7 +153,10 @@ class Reader(Transient, ABC):
             acknowledge(self.conn)
         if self.stall.stalled:
             self.stall.moves()
-        self._portion.take(_IN[:count], self._take)
+        if count < LEAST:
+            self._take(_IN[:count])
+        else:
+            self._portion = handle(_IN[:count], self._portion, self._take)
 
     def _take(self, data: memoryview) -> None:
         if self._fresh and self._begins_handshake(data):

@@ -8,7 +8,7 @@ from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.closing import linger, release
 from backhaul.net.poller import WOULD_BLOCK
-from backhaul.net.portion import MOST, Portion
+from backhaul.net.portion import LEAST, MOST, handle
 from backhaul.net.predicates import acknowledge
 
 from .channel import SHARED, Consumer
@@ -67,7 +67,7 @@ class MessageChannel(MessageSender):
         self._touched = False
         self._paused = False
         self._pongs = b""  # leave together, after the bytes of a read
-        self._portion = Portion()
+        self._portion = MOST
         self._ended = False  # the connection's end has been read
         self._end_received = False  # the peer has ended its direction
         self._end_sent = False  # this end has ended its direction
@@ -226,7 +226,7 @@ class MessageChannel(MessageSender):
     def _readable(self, memory: memoryview = IN) -> None:
         """Read once, into the beginning of IN."""
         try:
-            count = self._conn.recv_into(memory[: self._portion.size])
+            count = self._conn.recv_into(memory[: self._portion])
         except WOULD_BLOCK:
             return
         except OSError as error:
@@ -239,7 +239,10 @@ class MessageChannel(MessageSender):
         self._active = True
         if not self._codec.whole_frames:
             acknowledge(self._conn)
-        self._portion.take(IN[:count], self.feed)
+        if count < LEAST:
+            self.feed(IN[:count])
+        else:
+            self._portion = handle(IN[:count], self._portion, self.feed)
 
     def feed(self, data: memoryview) -> None:
         """Parse bytes of the connection."""
