@@ -21,6 +21,7 @@ from backhaul.wire.smux.frames import ACK, ASK, SYN, pack_frame
 
 FLOOD = "closed a session: peer floods the session with frames that have no effect; the program at its other end"
 MANY = 65_536
+FLOODED = 70_000  # frames that are too many
 A_FEW = 512  # frames that 4 KiB hold
 
 
@@ -74,7 +75,7 @@ async def test_a_peer_that_does_not_end_its_streams(net: Net, caplog: pytest.Log
 async def test_streams_without_targets_end_the_session(net: Net, caplog: pytest.LogCaptureFixture) -> None:
     async with sealed_tunnel(net) as tunnel:
         link = tunnel.links[0]
-        for _ in range(MAX_UNADDRESSED + 5000):
+        for _ in range(MAX_UNADDRESSED + FLOODED):
             link.session.open().sink = NOBODY
         link.flush()
         await tunnel.over()
@@ -89,7 +90,7 @@ async def test_frames_without_an_effect_end_the_session(
 ) -> None:
     async with sealed_tunnel(net, payload=payload) as tunnel:
         link = tunnel.links[0]
-        for _ in range(5000):
+        for _ in range(FLOODED):
             link.session.nop()
         link.flush()
         await tunnel.over()
@@ -106,6 +107,6 @@ async def test_acknowledgements_without_an_effect_end_the_session(
     (link,) = sessions(torn.client)
     await until(lambda: not link.unacknowledged and not sessions(torn.server)[0].unacknowledged)
     number = link.received & 0xFFFF_FFFF if command == ACK else 0
-    link.sender.transmit_unnumbered(pack_frame(2, command, number) * 5000)
+    link.sender.transmit_unnumbered(pack_frame(2, command, number) * FLOODED)
     await until(lambda: FLOOD in caplog.text)
     await until(lambda: link.closed)

@@ -88,7 +88,7 @@ def test_streams_that_end_excuse_frames_that_cross_their_end() -> None:
         pipe.finish()
         b.pipes[-1].finish()
         exchange(a, b)
-        b.feed(pack_update(pipe.stream.id, 1, 1) * 16)
+        b.feed(pack_update(pipe.stream.id, 1, 1) * 256)
     assert not b.session.error
 
 

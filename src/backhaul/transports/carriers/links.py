@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _USUAL: Final = Settings()  # as in a file without mux_* keys
 
-_MOST_VAIN: Final = 4096  # 3 ms of CPU time every 12 s or more
+# 50 ms of CPU time every 12 s or more. The frames that cross the end of a user are counted, too.
+_MOST_VAIN: Final = 1 << 16
 
 _MOST_ORPHANS: Final = 256  # fair peers leave one for as long as a round trip takes
 

@@ -23,8 +23,9 @@ CONTROL_LIMIT: Final = 256 * 1024
 data) and does not read them would fill the memory. In fair use a few hundred bytes are pending."""
 
 
-_VAIN_OF_A_STREAM: Final = 16
-"""Frames without an effect that each stream is worth at its end: updates, and an end that crosses the peer's."""
+_VAIN_OF_A_STREAM: Final = 256
+"""Frames without an effect that each stream is worth at its end, when the peer's frames are on their way: updates, and
+payload in small pieces. They take no more time than the beginning and the end of a user."""
 
 
 class Handler(Protocol[S]):
