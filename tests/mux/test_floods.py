@@ -22,7 +22,7 @@ from backhaul.wire.smux.frames import ACK, ASK, SYN, pack_frame
 FLOOD = "closed a session: peer floods the session with frames that have no effect; the program at its other end"
 MANY = 65_536
 FLOODED = 70_000  # frames that are too many
-A_FEW = 512  # frames that 4 KiB hold
+A_FEW = 4096  # frames, which no machine parses in half a millisecond
 
 
 class Counting(IdleOwner):

@@ -5,10 +5,10 @@ from time import thread_time
 from typing import Final
 
 MOST: Final = 1 << 18
-"""Bytes per wake-up: four frames of the largest size. Bulk takes 0.1 to 0.5 ms."""
+"""Bytes per wake-up: four frames of the largest size."""
 LEAST: Final = 1 << 12
-"""Bytes per wake-up while they cost much; 256 KiB of the smallest frames take 22 ms. Fewer tell nothing."""
-_LONG: Final = 5e-3  # seconds of CPU time for MOST bytes that are too many
+"""Bytes per wake-up while they cost most. Fewer tell nothing."""
+_FAIR: Final = 5e-4  # seconds of CPU time for a read; MOST bytes of bulk take 0.1 ms, of the smallest frames 22 ms
 
 
 def handle(
@@ -17,6 +17,7 @@ def handle(
     """Call ``work`` with the bytes of a read of up to ``portion``; return the bytes of the next one by what it cost."""
     begun = clock()
     work(data)
-    if (clock() - begun) * MOST > _LONG * len(data):
-        return LEAST
-    return min(2 * portion, MOST)  # step by step: parts of a record cost nothing until it is complete
+    seconds = clock() - begun
+    if seconds <= _FAIR / 2:
+        return min(2 * portion, MOST)  # step by step: parts of a record cost nothing until it is complete
+    return max(LEAST, min(portion, int(len(data) * _FAIR / seconds)))
