@@ -9,13 +9,13 @@ from tests.support.tunnel import TOKEN, Net
 _DELAY = 1.1  # seconds each way: more than 2 s for an answer
 
 
-@pytest.mark.parametrize("security", ["auto", "required"])
-async def test_first_contact(any_net: Net, security: str) -> None:
+@pytest.mark.parametrize("any_net", ["tcp", "wss"], indirect=True)  # the others share their handshakes
+async def test_first_contact(any_net: Net) -> None:
     bind_port, port = free_port(), free_port()
     server = await any_net.server(bind_port, [f"{port}={await any_net.echo()}"], 'offline = "wait"')
     async with Eavesdropper(any_net.listen(), bind_port) as between:
         line = any_net.middlebox(between.port, Line(delay=_DELAY))
-        client = await any_net.client(line.port, f'security = "{security}"')
+        client = await any_net.client(line.port)
         await until(lambda: server.tunnel.connected and client.tunnel.transport.idle)
         await echo(await any_net.dial(port), b"over there")
         assert TOKEN.encode() not in between.heard
