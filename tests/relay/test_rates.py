@@ -1,50 +1,10 @@
 """Rates that users share in turn."""
 
-import heapq
-import itertools
-from collections.abc import Callable
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.clock import Loop
 
 from backhaul.relay.rates import Rate, Turn
-
-
-class Timer:
-    """A timer of ``Loop``."""
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback = callback
-
-    def cancel(self) -> None:
-        self.callback = bool
-
-
-class Loop:
-    """Time that passes from timer to timer."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._numbers = itertools.count()
-        self._due: list[tuple[float, int, Timer]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
-        timer = Timer(callback)
-        heapq.heappush(self._due, (self.now + delay, next(self._numbers), timer))
-        return timer
-
-    def run(self, until: float) -> None:
-        while self._due and self._due[0][0] <= until:
-            self.now, _, timer = heapq.heappop(self._due)
-            timer.callback()
-        self.now = until
-
-    @property
-    def timers(self) -> int:
-        return len(self._due)
 
 
 class User:

@@ -1,56 +1,54 @@
 """Free memory goes back to the kernel when most of a crowd, or of the bytes that waited for it, are gone."""
 
-import asyncio
 import resource
 from pathlib import Path
 
 import pytest
-from tests.support.net import until
+from tests.support.clock import Loop
 
 from backhaul.net.buffers import release_free_memory
-from backhaul.relay.reclaimer import Reclaimer
+from backhaul.relay.reclaimer import AFTER, Reclaimer
 
 MANY = {"users": 1000, "unsent": 100 << 20}
 
 
 @pytest.mark.parametrize("tide", MANY)
-async def test_once_after_most_are_gone(tide: str) -> None:
-    released: list[float] = []
-    reclaimer = Reclaimer(lambda: released.append(0), after=0)
+def test_once_after_most_are_gone(tide: str) -> None:
+    loop, released = Loop(), list[float]()
+    reclaimer = Reclaimer(loop, lambda: released.append(loop.time()))
     follow, many = getattr(reclaimer, tide).level, MANY[tide]
     for now in (many, many // 2, many // 4):
         follow(now)
-    await asyncio.sleep(0)
-    assert not released
+    assert not loop.timers
     for now in (many // 4 - 1, many // 8, 0):
         follow(now)
-    await until(lambda: released)
+    loop.run(100)
+    assert released == [AFTER]
     follow(0)
-    await asyncio.sleep(0.01)
-    assert len(released) == 1
+    assert not loop.timers
     for now in (many, 0):
         follow(now)
-    await until(lambda: len(released) == 2)
+    loop.run(200)
+    assert released == [AFTER, 100 + AFTER]
 
 
-async def test_not_for_few() -> None:
-    released: list[float] = []
-    reclaimer = Reclaimer(lambda: released.append(0), after=0)
+def test_not_for_few() -> None:
+    loop = Loop()
+    reclaimer = Reclaimer(loop)
     for now in (200, 0):
         reclaimer.users.level(now)
     for now in (16 << 20, 0):
         reclaimer.unsent.level(now)
-    await asyncio.sleep(0.01)
-    assert not released
+    assert not loop.timers
 
 
-async def test_not_after_the_end() -> None:
-    released: list[float] = []
-    reclaimer = Reclaimer(lambda: released.append(0), after=0)
+def test_not_after_the_end() -> None:
+    loop, released = Loop(), list[float]()
+    reclaimer = Reclaimer(loop, lambda: released.append(loop.time()))
     for now in (1000, 0):
         reclaimer.users.level(now)
     reclaimer.close()
-    await asyncio.sleep(0.01)
+    loop.run(100)
     assert not released
 
 

@@ -1,4 +1,8 @@
-"""A clock that a test moves."""
+"""Clocks that a test moves."""
+
+import heapq
+import itertools
+from collections.abc import Callable
 
 
 class Clock:
@@ -9,3 +13,45 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Timer:
+    """A timer of ``Loop``."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback = callback
+
+    def cancel(self) -> None:
+        """Stop it."""
+        self.callback = bool
+
+
+class Loop:
+    """Time that passes from timer to timer."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._numbers = itertools.count()
+        self._due: list[tuple[float, int, Timer]] = []
+
+    def time(self) -> float:
+        """See Timers."""
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
+        """See Timers."""
+        timer = Timer(callback)
+        heapq.heappush(self._due, (self.now + delay, next(self._numbers), timer))
+        return timer
+
+    def run(self, until: float) -> None:
+        """Let time pass up to ``until``."""
+        while self._due and self._due[0][0] <= until:
+            self.now, _, timer = heapq.heappop(self._due)
+            timer.callback()
+        self.now = until
+
+    @property
+    def timers(self) -> int:
+        """The number of timers to come."""
+        return len(self._due)

@@ -1,12 +1,13 @@
 """An early end of connections whose line is dead although there is a path to the peer again."""
 
-import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Sequence
 from typing import Final
 
 from .tcp_info import TcpInfo, unacknowledged
+from .timers import Timers
 
 _USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", -1)  # milliseconds
 _PROBING: Final = (
@@ -26,8 +27,8 @@ class Haste:
     ``TCP_USER_TIMEOUT`` would end living ones, too: those whose peer does not read, and those in an outage.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
         self._judged: set[socket.socket] = set()
 
     def add(self, sock: socket.socket, spare: float) -> None:
@@ -44,7 +45,10 @@ class Haste:
                 limit = spare + (2 * info.timeout if info.in_flight else 0)  # each repetition waits twice as long
                 former = _replace(sock, ((socket.IPPROTO_TCP, _USER_TIMEOUT, round(1000 * limit)), *_PROBING))
                 self._judged.add(sock)
-                self._loop.call_later(limit, self._judge, sock, limit, former)
+                self._judge_later(limit, sock, limit, former)
+
+    def _judge_later(self, delay: float, sock: socket.socket, limit: float, former: list[Option]) -> None:
+        self._timers.call_later(delay, functools.partial(self._judge, sock, limit, former))
 
     def _judge(self, sock: socket.socket, limit: float, former: list[Option]) -> None:
         """Restore a living connection; the kernel ends a dead one."""
@@ -52,7 +56,7 @@ class Haste:
             info = TcpInfo.of(sock)
             silence = 0 if _unread(sock, info) else info.silence
             if limit / 2 <= silence < limit:  # the last sign may be from before the line died
-                self._loop.call_later(limit - silence, self._judge, sock, limit, former)
+                self._judge_later(limit - silence, sock, limit, former)
                 return
             if silence < limit:
                 _replace(sock, former)

@@ -45,7 +45,7 @@ class Relay:
         self.poller = poller
         self.pipes = PipePool()
         self.complaints = LogThrottle(log)  # about mistakes of peers
-        self.reclaimer = Reclaimer()
+        self.reclaimer = Reclaimer(self.loop)
         self.budget = Budget(backlog_limit, self.complaints, self.reclaimer.unsent)
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[InFlight] = set()

@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
+from backhaul.net.timers import Timer, Timers
 from backhaul.token_bucket import TokenBucket
 
 from .traffic import Traffic
@@ -12,23 +13,6 @@ _BURST: Final = 0.1  # seconds of the rate that may pass at once
 _SHORTEST: Final = 0.001  # seconds of a pause: shorter ones cost more than they smooth
 _LEAST: Final = 1460  # bytes: a packet
 _NO_BURST: Final = 1 << 30  # bytes: no limit
-
-
-class Timer(Protocol):
-    """A timer of the event loop."""
-
-    def cancel(self) -> None:
-        """Stop it."""
-
-
-class Timers(Protocol):
-    """The part of the event loop that rates need."""
-
-    def time(self) -> float:
-        """Return monotonic seconds."""
-
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
-        """Call ``callback`` after ``delay`` seconds."""
 
 
 class Rate:

@@ -4,15 +4,16 @@ The C library's allocator keeps free memory below any piece in use. After a thou
 stayed with an idle server.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from backhaul.net.buffers import release_free_memory
+from backhaul.net.timers import Timer, Timers
 
 _MANY_USERS: Final = 256
 _MANY_BYTES: Final = 16 << 20
-_AFTER: Final = 15.0  # seconds: idle connections are closed 10 seconds after a peak
+AFTER: Final = 15.0
+"""Seconds: idle connections are closed 10 seconds after a peak."""
 
 
 class Tide:
@@ -40,11 +41,10 @@ class Reclaimer:
     That stops the process for a tenth of a second if 250 MB are free, so it is rare.
     """
 
-    def __init__(self, release: Callable[[], None] = release_free_memory, after: float = _AFTER) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, timers: Timers, release: Callable[[], None] = release_free_memory) -> None:
+        self._timers = timers
         self._release = release
-        self._after = after
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self.users = Tide(_MANY_USERS, self._soon)
         """The number of users, known whenever one has left."""
         self.unsent = Tide(_MANY_BYTES, self._soon)
@@ -58,7 +58,7 @@ class Reclaimer:
 
     def _soon(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(self._after, self._now)
+            self._timer = self._timers.call_later(AFTER, self._now)
 
     def _now(self) -> None:
         self._timer = None

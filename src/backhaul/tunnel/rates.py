@@ -6,7 +6,8 @@ from weakref import WeakSet, WeakValueDictionary
 from backhaul.addresses import plain_ip
 from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
 from backhaul.failures import network_of
-from backhaul.relay.rates import Rate, RatedTraffic, Rates, Timers
+from backhaul.net.timers import Timers
+from backhaul.relay.rates import Rate, RatedTraffic, Rates
 from backhaul.relay.traffic import Traffic
 
 from .port import Port
