@@ -56,6 +56,8 @@ class Host:
         self._events = EventLog()
         self.samples: dict[str, list[Sample]] = {}
         """The history, by series."""
+        self.now = time.time()
+        """The time that the history tells: it stands, since a minute that ends in a test moves every sample."""
         self.tunnel = Tunnel(port(443, received=1000, sent=2000, target=HOSTILE), port(80))
         self._ready: threading.Event = threading.Event()
         self._loop = uvloop.new_event_loop()  # that of the program; asyncio's own may forget a connection at the end
@@ -92,7 +94,7 @@ class Host:
         self._events.handle(logging.LogRecord("backhaul", level, "", 0, text, None, None))
 
     async def _history(self, series: str) -> HistoryStatus:
-        return HistoryStatus(time.time(), [*self.samples], self.samples.get(series, []))
+        return HistoryStatus(self.now, [*self.samples], self.samples.get(series, []))
 
     async def _serve(self) -> None:
         settings = dataclasses.replace(SETTINGS, sniffer=True, web_user=self._login, web_password=self._login)

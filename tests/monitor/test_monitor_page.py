@@ -157,7 +157,7 @@ def test_the_page_fits_its_width(browser: Browser, host: Host, width: int) -> No
     )
     host.say(logging.ERROR, long_name * 3)
     host.samples[""] = host.samples[f"group {long_name}"] = [
-        Sample(int(time.time() // 60) - minute, 10**6, 10**6, 9, 9, 10**9, 10**12) for minute in range(99)
+        Sample(int(host.now // 60) - minute, 10**6, 10**6, 9, 9, 10**9, 10**12) for minute in range(99)
     ]
     browser.look(host, width=width)
     browser.script("document.querySelector('#configuration-card').open = true")

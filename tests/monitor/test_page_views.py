@@ -1,7 +1,5 @@
 """The views of the page in a real browser: a day, and one port, client or group alone."""
 
-import time
-
 from msgspec.structs import replace
 from tests.monitor.browser import Browser, Host, needs_browser, webdriver
 from tests.monitor.sample import port
@@ -13,14 +11,14 @@ from backhaul.state import MemberState
 pytestmark = needs_browser
 
 
-def minutes(*users: int) -> list[Sample]:
+def minutes(now: float, *users: int) -> list[Sample]:
     """Return the samples of the last minutes, at intervals of five; each user is new and moves 3000 bytes."""
-    now = int(time.time() // 60)
-    return [Sample(now - 5 * ago, number, number, 1, 0, 0, 3000 * number) for ago, number in enumerate(reversed(users))]
+    last = int(now // 60)
+    return [Sample(last - 5 * ago, number, number, 1, 0, 0, 3000 * number) for ago, number in enumerate(users[::-1])]
 
 
 def test_a_day_is_shown_and_read_by_keys(browser: Browser, host: Host) -> None:
-    host.samples[""] = minutes(7, 40)
+    host.samples[""] = minutes(host.now, 7, 40)
     browser.look(host)
     browser.wait(lambda: "40 users" in browser.script("return document.querySelector('#day').ariaValueText"))
     assert "40 new, 1 refused, 16.0 kbit/s to, 0 bit/s from users" in browser.script(
@@ -43,7 +41,7 @@ def test_a_port_is_shown_alone(browser: Browser, host: Host) -> None:
         ports=(port(443), port(80)),
         limits=tuple(LimitStatus(f"limits.{n}", "max_users", "users", 9, 3) for n in (443, 80)),
     )
-    host.samples = {"": minutes(9), "0.0.0.0:80": minutes(2)}
+    host.samples = {"": minutes(host.now, 9), "0.0.0.0:80": minutes(host.now, 2)}
     browser.look(host)
     browser.driver.find_elements("css selector", "#ports button")[1].click()
     assert browser.text("#view").split("\n") == ["Only port 80 is shown below.", "Show all"]
@@ -116,7 +114,7 @@ def test_a_group_is_shown_alone_from_one_of_its_clients(browser: Browser, host: 
         groups=(GroupStatus("web", "least", members, "http:/healthz", 5), GroupStatus("db", "order", members[:1])),
         limits=limits,
     )
-    host.samples["group web"] = [Sample(int(time.time() // 60), 3, 0, 0, 0, 0, 0)]
+    host.samples["group web"] = [Sample(int(host.now // 60), 3, 0, 0, 0, 0, 0)]
     browser.look(host)
     assert not browser.driver.find_element("id", "group-card").is_displayed()
     links = browser.driver.find_elements("css selector", "#clients tr:first-child button")
