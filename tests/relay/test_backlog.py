@@ -88,3 +88,15 @@ def test_the_largest_backlog_is_dropped_first(budget: Budget, holder: Holder) ->
 def test_a_backlog_may_be_dropped_while_it_grows(budget: Budget, holder: Holder) -> None:
     holder.backlog.add(bytes(LIMIT + 1))
     assert (holder.resets, budget.held) == (1, 0)
+
+
+@pytest.mark.parametrize("sent", range(8))
+def test_pieces_are_kept_from_where_the_socket_stopped(
+    holder: Holder, pair: tuple[socket.socket, socket.socket], sent: int
+) -> None:
+    near, far = pair
+    holder.backlog.add(b"first ")
+    holder.backlog.add_rest([b"abc", b"", memoryview(b"def"), b"g"], sent)
+    assert holder.backlog.size == len("first ") + 7 - sent
+    holder.backlog.send(near)
+    assert far.recv(99) == b"first " + b"abcdefg"[sent:]

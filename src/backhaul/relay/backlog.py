@@ -1,6 +1,7 @@
 """The bytes that a socket does not take."""
 
 import socket
+from collections.abc import Iterable
 
 from backhaul.net.poller import WOULD_BLOCK
 
@@ -24,8 +25,15 @@ class Backlog:
 
     def add(self, data: memoryview | bytes) -> None:
         """Keep a copy of ``data``."""
-        self._bytes += data
-        self.size += len(data)
+        self.add_rest((data,), 0)
+
+    def add_rest(self, pieces: Iterable[memoryview | bytes], sent: int) -> None:
+        """Keep a copy of ``pieces`` without their first ``sent`` bytes."""
+        for piece in pieces:
+            if sent < len(piece):
+                self._bytes += memoryview(piece)[sent:]
+            sent = max(0, sent - len(piece))
+        self.size = len(self._bytes)
         self._budget.hold(self._holder, self.size)
 
     def send(self, sock: socket.socket) -> int:

@@ -98,7 +98,7 @@ class PayloadWriter(ABC):
         if sent < sum(map(len, pieces)):
             self._backlog = self._backlog or Backlog(self._relay.budget, self)
             self._relay.poller.on_writable(self._sock, self._writable)
-            self._backlog.add(memoryview(b"".join(pieces))[sent:])
+            self._backlog.add_rest(pieces, sent)
 
     def _count(self, sent: int) -> None:
         self.given += sent
