@@ -11,6 +11,8 @@ import socket
 import time
 from typing import Final
 
+from backhaul.net.options import offer_tcp
+
 NOTSENT_LOWAT: Final = 1 << 13
 """Unsent bytes below which the kernel accepts more; it reports a socket as writable below half of that."""
 _PIECE: Final = 28 << 10  # bytes of payload that a stream sends per wake-up on a slow connection
@@ -67,5 +69,4 @@ def avoid_waiting(conn: socket.socket) -> None:
     43 ms instead of 0.3), and in version 2 the end of each window (2 MB/s instead of 300).
     """
     conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+    offer_tcp(conn, "TCP_NOTSENT_LOWAT", NOTSENT_LOWAT)

@@ -39,10 +39,17 @@ def unpaced(paced: bytes = _PACED, plain: tuple[bytes, ...] = _PLAIN) -> bytes:
     if not hasattr(socket, "TCP_CONGESTION"):
         return b""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        if not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_MAX).startswith(paced):
+        if not _control_of(sock).startswith(paced):
             return b""
         for name in plain:
             with contextlib.suppress(OSError):  # missing in tcp_allowed_congestion_control
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
                 return name
+    return b""
+
+
+def _control_of(sock: socket.socket) -> bytes:
+    """Return the name of a socket's congestion control; empty if the kernel does not tell."""
+    with contextlib.suppress(OSError):
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_MAX)
     return b""

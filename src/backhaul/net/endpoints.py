@@ -11,6 +11,8 @@ import struct
 import sys
 from typing import Any
 
+from .options import lacks, offer
+
 Ancillary = tuple[int, int, bytes]
 Endpoint = tuple[Any, Ancillary]
 """The peer's address, and the local one as the ancillary data of an answer. A plain tuple, as each read makes one."""
@@ -35,12 +37,17 @@ NO_SUCH_SOURCE = frozenset({errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH
 def learn_destinations(sock: socket.socket) -> None:
     """Let a socket bound to a wildcard report the destination of each datagram."""
     if _LINUX and sock.getsockname()[0] in _WILDCARDS:
-        sock.setsockopt(*_option(sock), 1)
+        offer(sock, *_option(sock), 1)
 
 
 def learns_destinations(sock: socket.socket) -> bool:
     """Return whether the socket identifies peers by an ``Endpoint``."""
-    return _LINUX and bool(sock.getsockopt(*_option(sock)))
+    try:
+        return _LINUX and bool(sock.getsockopt(*_option(sock)))
+    except OSError as error:
+        if lacks(error):
+            return False
+        raise
 
 
 def peer_of(address: Address) -> Any:  # noqa: ANN401 - depends on the family

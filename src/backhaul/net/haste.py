@@ -3,9 +3,9 @@
 import contextlib
 import functools
 import socket
-from collections.abc import Sequence
 from typing import Final
 
+from .options import Option, replace
 from .tcp_info import TcpInfo, unacknowledged
 from .timers import Timers
 
@@ -15,9 +15,6 @@ _PROBING: Final = (
     (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", -1), 1),  # seconds between two
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
 )
-
-Option = tuple[int, int, int]
-"""The level, the name and the value of a socket option."""
 
 
 class Haste:
@@ -43,7 +40,7 @@ class Haste:
             info = TcpInfo.of(sock)
             if info.timeout and not _unread(sock, info):
                 limit = spare + (2 * info.timeout if info.in_flight else 0)  # each repetition waits twice as long
-                former = _replace(sock, ((socket.IPPROTO_TCP, _USER_TIMEOUT, round(1000 * limit)), *_PROBING))
+                former = replace(sock, ((socket.IPPROTO_TCP, _USER_TIMEOUT, round(1000 * limit)), *_PROBING))
                 self._judged.add(sock)
                 self._judge_later(limit, sock, limit, former)
 
@@ -59,18 +56,10 @@ class Haste:
                 self._judge_later(limit - silence, sock, limit, former)
                 return
             if silence < limit:
-                _replace(sock, former)
+                replace(sock, former)
         self._judged.discard(sock)
 
 
 def _unread(sock: socket.socket, info: TcpInfo) -> bool:
     """Return whether the peer does not read; the kernel asks it less and less often, so its silence means nothing."""
     return not info.in_flight and unacknowledged(sock) > 0
-
-
-def _replace(sock: socket.socket, options: Sequence[Option]) -> list[Option]:
-    """Set options; return them with their former values."""
-    former = [(level, name, sock.getsockopt(level, name)) for level, name, _ in options]
-    for option in options:
-        sock.setsockopt(*option)
-    return former

@@ -1,9 +1,13 @@
 """A pool of pipes for splice(2), lent while bytes are in flight and returned empty."""
 
 import contextlib
+import errno
 import fcntl
 import os
-from typing import NamedTuple
+import socket
+from typing import Final, NamedTuple
+
+from .options import lacks
 
 PIPE_SIZE = 1 << 20  # /proc/sys/fs/pipe-max-size: the most that an unprivileged user may request
 # Above fs.pipe-user-pages-soft (64 pipes of 1 MiB) an unprivileged user's new pipes have only two pages. Splicing
@@ -11,6 +15,7 @@ PIPE_SIZE = 1 << 20  # /proc/sys/fs/pipe-max-size: the most that an unprivileged
 MIN_USEFUL_SIZE = 1 << 16
 MAX_IDLE = 16  # pipes kept for reuse: a new one costs three system calls
 MAX_LENT = 48  # together with the idle ones at most the 64 of the soft limit
+SPLICE_FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
 class Pipe(NamedTuple):
@@ -37,6 +42,20 @@ class PipePool:
         if pipe:
             self.lent += 1
         return pipe
+
+    def fill(self, pipe: Pipe, sock: socket.socket, most: int) -> int:
+        """Move up to ``most`` bytes of ``sock`` into ``pipe``; return their number, 0 at the end of the stream.
+
+        Raises OSError: BlockingIOError if there are no bytes, or none that the kernel can splice. If it can't splice at
+        all, the pool lends no more pipes, so that everything is copied.
+        """
+        try:
+            return os.splice(sock.fileno(), pipe.writer, most, flags=SPLICE_FLAGS)
+        except OSError as error:
+            if not lacks(error):
+                raise
+            self.max_lent = 0
+            raise BlockingIOError(errno.EAGAIN, "the kernel can't splice") from error
 
     def give(self, pipe: Pipe) -> None:
         """Take back an empty pipe."""

@@ -5,6 +5,7 @@ import fcntl
 import socket
 import termios
 
+from .options import info, offer
 from .poller import WOULD_BLOCK
 
 _ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", 0)
@@ -74,7 +75,7 @@ def acknowledge(sock: socket.socket) -> None:
     version 2 allowed 1.5 MB/s, now 250. With this program on both ends it would only cost a system call for each read.
     """
     if _ACKNOWLEDGE:
-        sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE, 1)
+        offer(sock, socket.IPPROTO_TCP, _ACKNOWLEDGE, 1)
 
 
 def has_error(sock: socket.socket) -> bool:
@@ -84,6 +85,4 @@ def has_error(sock: socket.socket) -> bool:
 
 def retransmissions(sock: socket.socket) -> int:
     """Return the number of consecutive retransmissions of unacknowledged bytes."""
-    if not _HAS_TCP_INFO:
-        return 0
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMITS + 1)[_RETRANSMITS]
+    return info(sock, _RETRANSMITS + 1)[_RETRANSMITS]

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from .congestion import avoid_pacing, local
 from .endpoints import learn_destinations
+from .options import offer, offer_tcp
 from .udp import prepare
 
 # Keep-alive of a control channel: a vanished peer is noticed within 60 s, whatever the heartbeat. After 15 s of silence
@@ -19,7 +20,6 @@ CONTROL_UNANSWERED_MS = 30_000
 # connection survives any outage of less than a minute.
 TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 20
 PROBES = 4  # unanswered probes on any connection: the default of 9 keeps a dead one for ten periods
-_HAS_INTERVAL = hasattr(socket, "TCP_KEEPINTVL")
 EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # for each of them Go, and so v0.7.2, listens on both families
 _PRIVILEGED = 1024  # the default of ip_unprivileged_port_start
 _LOW_PORT = (
@@ -59,18 +59,18 @@ class SocketOptions(NamedTuple):
         Connections to a ``host`` on this machine need no probes, as the kernel knows the state of both ends.
         """
         # Otherwise recv(2) skips the byte that telnet and FTP mark as urgent. RFC 6093 recommends this.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        offer(sock, socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if self.mark or self.interface:
             self.steer(sock)
         if self.nodelay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.keepalive and not local(host):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            _set(sock, "TCP_KEEPIDLE", self.keepalive)
-            _set(sock, "TCP_KEEPINTVL", self.interval or self.keepalive)
-            _set(sock, "TCP_KEEPCNT", PROBES)
+            offer_tcp(sock, "TCP_KEEPIDLE", self.keepalive)
+            offer_tcp(sock, "TCP_KEEPINTVL", self.interval or self.keepalive)
+            offer_tcp(sock, "TCP_KEEPCNT", PROBES)
         if self.mss:
-            _set(sock, "TCP_MAXSEG", self.mss)
+            offer_tcp(sock, "TCP_MAXSEG", self.mss)
         if self.rcvbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.rcvbuf)
         if self.sndbuf:
@@ -115,18 +115,12 @@ def _not_steered(setting: str, capability: str, error: OSError) -> OSError:
 def watch_closely(sock: socket.socket) -> None:
     """Let the kernel notice early that the peer of this control channel has vanished."""
     SocketOptions(nodelay=True, keepalive=CONTROL_IDLE, interval=CONTROL_INTERVAL).apply(sock)
-    _set(sock, "TCP_USER_TIMEOUT", CONTROL_UNANSWERED_MS)
+    offer_tcp(sock, "TCP_USER_TIMEOUT", CONTROL_UNANSWERED_MS)
 
 
 def expect_outages(sock: socket.socket) -> None:
     """Space the probes of a tunnel connection that carries a user from now on."""
-    if _HAS_INTERVAL:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, USED_INTERVAL)
-
-
-def _set(sock: socket.socket, option: str, value: int) -> None:
-    if hasattr(socket, option):  # not every system has every option
-        sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    offer_tcp(sock, "TCP_KEEPINTVL", USED_INTERVAL)
 
 
 class TcpListener(socket.socket):

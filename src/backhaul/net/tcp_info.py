@@ -7,6 +7,8 @@ import struct
 import termios
 from typing import Final, NamedTuple, Self
 
+from .options import info
+
 _HEAD: Final = struct.Struct("2xB5x24I32x2I")
 """``tcpi_retransmits`` among eight bytes, 24 numbers from ``tcpi_rto`` to ``tcpi_total_retrans``, four long ones, and
 both counts of segments."""
@@ -36,12 +38,7 @@ class TcpInfo(NamedTuple):
     @classmethod
     def of(cls, sock: socket.socket) -> Self:
         """Ask the kernel."""
-        if not hasattr(socket, "TCP_INFO") or sock.family == socket.AF_UNIX:
-            return cls()
-        data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _HEAD.size)
-        if len(data) < _HEAD.size:  # a kernel before Linux 4.2
-            return cls()
-        fields = _HEAD.unpack(data)
+        fields = _HEAD.unpack(info(sock, _HEAD.size))
         return cls(
             mss=fields[_SND_MSS],
             sent=fields[_SEGS_OUT],

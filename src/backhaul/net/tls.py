@@ -21,6 +21,7 @@ from backhaul.certificates import load_authorities, objection
 from backhaul.errors import TransportError, reason
 
 from .closing import release
+from .options import offer
 from .poller import WOULD_BLOCK, Poller
 from .unix_sockets import WithoutTcp
 
@@ -87,11 +88,11 @@ class TlsSocket(ssl.SSLSocket):
         """
         if _CORK is None or memoryview(data).nbytes <= _RECORD:
             return super().send(data, flags)
-        self.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
+        offer(self, socket.IPPROTO_TCP, _CORK, 1)
         try:
             return super().send(data, flags)
         finally:
-            self.setsockopt(socket.IPPROTO_TCP, _CORK, 0)
+            offer(self, socket.IPPROTO_TCP, _CORK, 0)
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0) -> int:
         """Read as many received records as the buffer holds; return the number of bytes, 0 at the end.

@@ -15,6 +15,7 @@ from backhaul.wire.datagrams import Batch
 
 from .buffers import shared_buffer
 from .endpoints import NO_SUCH_SOURCE, ROOM, UDP_GRO, Address, Endpoint, interpret, learns_destinations
+from .options import offer
 from .poller import WOULD_BLOCK, Poller
 
 Received = Callable[[Batch, Address], None]
@@ -247,8 +248,8 @@ def _cut(start: int, count: int, size: int) -> list[memoryview]:
 def prepare(sock: socket.socket) -> None:
     """Set the options of a UDP socket for bursts, as far as the system supports them."""
     sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+    offer(sock, socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+    offer(sock, socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
     if _OFFLOAD:
         try:
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)

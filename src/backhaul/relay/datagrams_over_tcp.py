@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.closing import release
+from backhaul.net.options import offer_tcp
 from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter
@@ -66,8 +67,7 @@ class DatagramStream:
         self._received: Received = _ignore
         self._ended: Callable[[], None] | None = None
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # batches are joined here, not in the kernel
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+        offer_tcp(sock, "TCP_NOTSENT_LOWAT", NOTSENT_LOWAT)
 
     @property
     def queued(self) -> int:

@@ -10,7 +10,7 @@ import ssl
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.pipes import PIPE_SIZE, Pipe
+from backhaul.net.pipes import PIPE_SIZE, SPLICE_FLAGS, Pipe
 from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK
 from backhaul.net.predicates import acknowledge, at_eof
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 COPY_SIZE = 1 << 16  # bytes per copied read; a full read means bulk, for which splice is cheaper
 _BUFFER = shared_buffer(COPY_SIZE)  # shared: bytes that can't be written at once are copied out
-SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
 class Owner(Protocol):
@@ -190,7 +189,7 @@ class Direction:
 
     def _splice_in(self, pipe: Pipe) -> None:
         try:
-            count = os.splice(self.source.fileno(), pipe.writer, PIPE_SIZE, flags=SPLICE_FLAGS)
+            count = self.pair.relay.pipes.fill(pipe, self.source, PIPE_SIZE)
         except WOULD_BLOCK:
             self._return_pipe(pipe)
             self._bulk = False  # the kernel splices nothing from urgent data on

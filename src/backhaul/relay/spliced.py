@@ -10,14 +10,14 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import reason
-from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
+from backhaul.net.pipes import PIPE_SIZE, SPLICE_FLAGS, Pipe, PipePool
 from backhaul.net.poller import WOULD_BLOCK
 from backhaul.net.predicates import waiting_bytes
 from backhaul.wire.blocks import HEADER_SIZE, MAX_PAYLOAD, payload_header
 
 from .channel import FRAMES_AT, OUT
 from .clear_codec import ClearCodec
-from .direction import COPY_SIZE, SPLICE_FLAGS
+from .direction import COPY_SIZE
 from .framed import FramedRelay
 from .lent_channel import ClientChannel, Lender, LentChannel, ServerChannel
 from .message_channel import IN
@@ -65,7 +65,7 @@ _NOTHING: Final = Load(PipePool(), Pipe(-1, -1), 0)
 def _fill(pool: PipePool, pipe: Pipe, sock: socket.socket, most: int) -> Load:
     """Move up to ``most`` bytes of ``sock`` into ``pipe``. At the end of the stream it stays empty. Raises OSError."""
     try:
-        count = os.splice(sock.fileno(), pipe.writer, most, flags=SPLICE_FLAGS)
+        count = pool.fill(pipe, sock, most)
     except OSError:
         pool.give(pipe)
         raise
@@ -150,7 +150,7 @@ class SplicingChannel(LentChannel):
         try:
             load = _fill(self._relay.pipes, pipe, self._conn, min(left, PIPE_SIZE))
         except WOULD_BLOCK:
-            self._bulk = False  # the kernel splices nothing from urgent data on
+            self._bulk = False  # the kernel splices nothing from urgent data on, and perhaps nothing at all
             return
         except OSError as error:
             self._lost(reason(error))
