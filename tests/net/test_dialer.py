@@ -1,12 +1,15 @@
 """Connects, bounded in time, to any address that answers, with exactly one callback."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.apart import Namespace, separable
 from tests.support.names import Names
 from tests.support.net import HOST, PATIENCE, Peer, free_port, until
 from tests.support.tunnel import Net
@@ -121,6 +124,29 @@ async def test_a_refusal(desk: Desk) -> None:
 
 async def test_an_unreachable_host(desk: Desk) -> None:
     assert await desk.error("255.255.255.255", 1) in {errno.ENETUNREACH, errno.EACCES}  # no packet leaves
+
+
+def leave_one_port() -> None:
+    """Leave one port for connections from the network in which this thread is."""
+    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("9001 9001")
+
+
+@pytest.mark.skipif(not separable(), reason="needs root and Linux's namespaces")
+@pytest.mark.parametrize(
+    ("host", "text"), [(HOST, "no local port is left"), ("::1", "IPv6 is switched off here, or no")]
+)
+async def test_a_machine_without_a_free_port(desk: Desk, host: str, text: str) -> None:
+    with contextlib.closing(Namespace()) as space:
+        await until(lambda: space.ready)
+        space.run("ip link set lo up")
+        with space.entered():
+            leave_one_port()
+            listener = desk.net.listen(host=host)
+            await desk.connected(host, listener.port)
+            outcome = await desk.dial(host, listener.port)
+    assert isinstance(outcome, OSError)
+    assert text in str(outcome)
+    assert "widen net.ipv4.ip_local_port_range" in str(outcome)
 
 
 async def test_a_name_that_does_not_exist(desk: Desk) -> None:

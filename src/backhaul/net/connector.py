@@ -194,7 +194,7 @@ class Dialer(AnyDialer):
         elif not code or code == errno.EISCONN:  # usual within a machine: no time limit is needed
             self._finish(attempt, sock)
         else:
-            self._failed(attempt, OSError(code, os.strerror(code)))
+            self._failed(attempt, OSError(code, _text_of(code, family)))
 
     def _connect_path(self, attempt: _Attempt) -> None:
         """Connect to a Unix socket, which succeeds or fails at once; TCP options do not apply."""
@@ -266,6 +266,14 @@ def numeric_family(host: str) -> int:
     if address is None:
         return 0
     return socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+
+
+def _text_of(code: int, family: int) -> str:
+    """Return what an error of connect(2) means, with the remedy if the kernel's text names none."""
+    if code != errno.EADDRNOTAVAIL:
+        return os.strerror(code)
+    ports = "no local port is left for another connection to it; widen net.ipv4.ip_local_port_range"
+    return f"IPv6 is switched off here, or {ports}" if family == socket.AF_INET6 else ports
 
 
 def numeric_address(host: str, port: int) -> tuple[int, Any]:
