@@ -19,3 +19,14 @@ async def test_first_contact(any_net: Net) -> None:
         await until(lambda: server.tunnel.connected and client.tunnel.transport.idle)
         await echo(await any_net.dial(port), b"over there")
         assert TOKEN.encode() not in between.heard
+
+
+async def test_users_wait_while_connections_for_them_are_dialled(any_net: Net) -> None:
+    bind_port, port = free_port(), free_port()
+    any_net.timings = {"user_patience": 0.01}  # seconds: far less than a round trip
+    server = await any_net.server(bind_port, [f"{port}={await any_net.echo()}"], "mux_con = 1")
+    client = await any_net.client(any_net.middlebox(bind_port, Line(delay=0.1)).port, "connection_pool = 1")
+    await until(lambda: server.tunnel.connected and client.tunnel.transport.idle)
+    users = [await any_net.dial(port) for _ in range(3)]
+    for user in users:
+        await echo(user, b"over there")

@@ -136,7 +136,7 @@ async def test_users_wait_for_a_client_that_said_goodbye(transport: str) -> None
 
 
 async def test_a_client_that_does_not_return_is_given_up(net: Net, caplog: pytest.LogCaptureFixture) -> None:
-    patience = Timings(quiet=0, user_patience=3600, absence=3600, restart=0.1)
+    patience = Timings(quiet=0, user_patience=0.01, absence=3600, restart=0.1)
     port, bind_port = free_port(), free_port()
     server = await net.server(bind_port, [f"{HOST}:{port}=1"], timings=patience)
     client = await net.client(bind_port)

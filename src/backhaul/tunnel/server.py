@@ -92,7 +92,7 @@ class ServerTunnel:
             places=places,
             news=news,
             most_waiting=config.channel_size,
-            patience=timings.flow_patience,
+            timings=timings,
         )
         self.ports = Ports(
             relay.poller,

@@ -12,6 +12,9 @@ class Timings:
     """The time that a user waits for a carrier, as in v0.7.2."""
     flow_patience: float = 3.0
     """The same for a flow of datagrams."""
+    longest_wait: float = 20.0
+    """The longest time that users wait on a slow line, or while others get carriers: a dial of wss on a line with a
+    round trip of 5 s."""
     answer: float = 5.0
     """The time after which a user who leaves has waited for an answer, and not just given up early."""
     absence: float = 5.0

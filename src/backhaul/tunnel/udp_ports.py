@@ -24,6 +24,8 @@ from .outcomes import Outcomes, name
 from .places import Places, Room
 from .port import Port
 from .refusals import refused
+from .timings import Timings
+from .wait_limit import WaitLimit
 from .waiting_flows import WaitingFlows
 
 if TYPE_CHECKING:
@@ -51,9 +53,8 @@ class FlowDispatcher:
         places: Places,
         news: News,
         most_waiting: int,
-        patience: float,
+        timings: Timings,
     ) -> None:
-        """Prepare; a flow waits for a carrier for ``patience`` seconds."""
         self.relay = relay
         self.outcomes = outcomes
         self.limiting = limiting
@@ -61,8 +62,8 @@ class FlowDispatcher:
         self._news = news
         self.transport = transport
         self.listeners = listeners
-        self._waiting = WaitingFlows(most_waiting, patience, self._give_up)
-        self._patience = patience
+        wait = WaitLimit(timings.flow_patience, timings.longest_wait, lambda: self.transport.session.rtt)
+        self._waiting = WaitingFlows(most_waiting, wait, self._give_up)
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self.offline = False
         """True while datagrams of new users are dropped, for lack of a client or because the tunnel is drained."""
@@ -171,9 +172,8 @@ class FlowDispatcher:
             self.carrier_ready()
             return
         why = "no free tunnel connection" if self.transport.session.connected else "no client is connected"
-        self._throttle.warn(
-            why, f"UDP flow of {flow.near}, target {flow.target}: closed after {self._patience:g} s: {why}"
-        )
+        waited = asyncio.get_running_loop().time() - flow.since
+        self._throttle.warn(why, f"UDP flow of {flow.near}, target {flow.target}: closed after {waited:.2g} s: {why}")
         flow.close()
 
 

@@ -21,6 +21,7 @@ from .port import Port
 from .ports_setup import preface_of
 from .refusals import refused
 from .timings import Timings
+from .wait_limit import WaitLimit
 from .waiting_users import Waiting, WaitingUsers
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ class UserDispatcher:
         self._places = places
         self._news = news
         self._throttle = LogThrottle(log)
+        wait = WaitLimit(timings.user_patience, timings.longest_wait, lambda: self.transport.session.rtt)
         self.waiting = WaitingUsers(
-            timings.user_patience, timings.restart, relay.poller.descriptors, expired=self._give_up, gone=self._drop
+            wait, timings.restart, relay.poller.descriptors, expired=self._give_up, gone=self._drop
         )
         self.adopt(config)
 
@@ -97,7 +99,7 @@ class UserDispatcher:
             waiting = self.waiting.oldest()
             if not self._assign(waiting.user):
                 return
-            self.waiting.discard(waiting.user)
+            self.waiting.carried(waiting.user)
             self._outcomes.carried(waiting.port, self._loop.time() - waiting.since)
 
     def reset(self, user: User) -> None:
@@ -141,7 +143,7 @@ class UserDispatcher:
         waiting.port.dropped += 1
         why = "no free tunnel connection" if self.transport.session.connected else "no client is connected"
         who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
-        self._throttle.warn(why, f"{who}: closed after {waiting.patience:g} s: {why}")
+        self._throttle.warn(why, f"{who}: closed after {self._loop.time() - waiting.since:.2g} s: {why}")
         self._drop(user)
 
     def _drop(self, user: User) -> None:

@@ -1,18 +1,26 @@
 """Flows waiting for a carrier, each source in turn."""
 
+import asyncio
 from collections.abc import Callable, Hashable
 
 from backhaul.net.deadlines import Deadlines
 from backhaul.relay.flows import Flow
 from backhaul.relay.shares import Shares
 
+from .wait_limit import WaitLimit
+
 
 class WaitingFlows:
-    """At most ``limit`` waiting flows; at the limit the source with the most gives up a place to one with fewer."""
+    """At most ``limit`` waiting flows; at the limit the source with the most gives up a place to one with fewer.
 
-    def __init__(self, limit: int, patience: float, give_up: Callable[[Flow], None]) -> None:
+    Flows wait as long as ``wait`` says, or up to its usual time longer.
+    """
+
+    def __init__(self, limit: int, wait: WaitLimit, give_up: Callable[[Flow], None]) -> None:
+        self._loop = asyncio.get_running_loop()
         self.limit = limit
-        self._deadlines: Deadlines[Flow] = Deadlines(patience, self._expire)
+        self._wait = wait
+        self._deadlines: Deadlines[Flow] = Deadlines(wait.usual, self._expire)
         self._shares: Shares[Flow] = Shares()
         self._give_up = give_up
 
@@ -43,10 +51,14 @@ class WaitingFlows:
         return self._shares.next()
 
     def served(self, flow: Flow) -> None:
-        """Remove a flow, and pass the turn to the other sources."""
+        """Remove a flow that has got a carrier, and pass the turn to the other sources."""
         self.discard(flow)
+        self._wait.carried()
         self._shares.pass_turn(flow.source)
 
     def _expire(self, flow: Flow) -> None:
+        if self._wait.until(flow.since) > self._loop.time():
+            self._deadlines.add(flow)
+            return
         self._shares.discard(flow)
         self._give_up(flow)

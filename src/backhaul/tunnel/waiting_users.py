@@ -9,6 +9,7 @@ from backhaul.net.predicates import has_error
 from backhaul.transports.user import User
 
 from .port import Port
+from .wait_limit import WaitLimit
 
 # Seconds between checks of waiting users. Most wait for a millisecond: a timer for each, or watching their sockets,
 # would cost more than carrying a few who have left.
@@ -22,19 +23,18 @@ class Waiting(NamedTuple):
     port: Port
     address: tuple[Any, ...]
     since: float  # by the loop's clock
-    patience: float  # seconds
-    until: float  # by the loop's clock
+    at_least: float  # the same, while a client restarts
 
 
 class WaitingUsers:
     """Keeps users, oldest first, until a carrier is free; calls ``expired(waiting)``, or ``gone(user)`` on leaving.
 
-    Users wait for ``patience`` seconds, or a moment longer; while a client restarts, for ``restart_patience``.
+    Users wait as long as ``limit`` says, or a moment longer; while a client restarts, for ``restart_patience`` seconds.
     """
 
     def __init__(
         self,
-        patience: float,
+        limit: WaitLimit,
         restart_patience: float,
         descriptors: Descriptors,
         *,
@@ -43,9 +43,8 @@ class WaitingUsers:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._descriptors = descriptors
-        self._usual = patience
-        self._longer = restart_patience
-        self._patience = patience  # of future users
+        self._limit = limit
+        self._restart_patience = restart_patience
         self.client_will_come = False
         """True while users wait for a client that restarts."""
         self._expired = expired
@@ -64,13 +63,19 @@ class WaitingUsers:
         """Let a user wait."""
         now = self._loop.time()
         self._descriptors.promised += 1
-        self._users[user] = Waiting(user, port, address, now, self._patience, now + self._patience)
+        at_least = now + self._restart_patience if self.client_will_come else now
+        self._users[user] = Waiting(user, port, address, now, at_least)
         if self._timer is None:
             self._look_later()
 
     def oldest(self) -> Waiting:
         """Return the user who has waited for longest; call only while one waits."""
         return next(iter(self._users.values()))
+
+    def carried(self, user: User) -> None:
+        """Forget a user who has got a carrier; the others may wait for longer."""
+        self.discard(user)
+        self._limit.carried()
 
     def discard(self, user: User) -> None:
         """Forget a user; harmless if they do not wait."""
@@ -79,15 +84,13 @@ class WaitingUsers:
 
     def client_restarts(self) -> None:
         """Let present and future users wait for longer."""
-        self._patience = self._longer
         self.client_will_come = True
-        until = self._loop.time() + self._longer
+        at_least = self._loop.time() + self._restart_patience
         for user, waiting in self._users.items():
-            self._users[user] = waiting._replace(patience=self._longer, until=until)
+            self._users[user] = waiting._replace(at_least=at_least)
 
     def restart_is_over(self) -> None:
         """Let future users wait as long as usual."""
-        self._patience = self._usual
         self.client_will_come = False
 
     def clear(self) -> list[User]:
@@ -98,14 +101,14 @@ class WaitingUsers:
         return users
 
     def _look_later(self) -> None:
-        self._timer = self._loop.call_later(min(_LOOK_EVERY, self._patience), self._look)
+        self._timer = self._loop.call_later(min(_LOOK_EVERY, self._limit.usual), self._look)
 
     def _look(self) -> None:
         """End the wait of users whose time is over or who have left."""
         self._look_later()  # first, so that an error does not stop the checks
         now = self._loop.time()
         for waiting in list(self._users.values()):
-            if waiting.until <= now:
+            if max(self._limit.until(waiting.since), waiting.at_least) <= now:
                 self.discard(waiting.user)
                 self._expired(waiting)
             elif has_error(waiting.user.sock):
