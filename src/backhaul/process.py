@@ -128,7 +128,8 @@ class Process:
 
     async def _look_at_descriptors(self, watch: "Monitor | None") -> None:
         """Warn if there may be too few for a user; end, and raise BackhaulError, if there certainly are."""
-        least, most = (least_limit(idle) for idle in _idle(self._config))
+        missing = _missing(self._end)
+        least, most = (least_limit(missing + idle) for idle in _idle(self._config))
         if descriptor_limit() >= least:
             if line := shortage(most):
                 log.warning("%s", line)
@@ -312,6 +313,12 @@ def _idle(config: Config) -> tuple[int, int]:
         return 0, _POOL
     pool = min(config.connection_pool, _POOL)
     return pool, pool
+
+
+def _missing(end: Server | Client) -> int:
+    """Return the number of sockets that are wanted for ports, and could not be opened; each has told its problem."""
+    ports = end.state().ports if isinstance(end, Server) else ()
+    return sum(1 + port.problem.count("; ") for port in ports if port.problem)
 
 
 def _load(file: Path) -> Config:

@@ -10,16 +10,21 @@ from tests.support.net import HOST, Peer, free_port, until
 from tests.support.program import Program
 from tests.support.tunnel import BUILT, TOKEN, Net
 
+from backhaul.tunnel.port_reports import MOST_LINES
+
 DESCRIPTORS = 40
 
 
-async def start(net: Net, folder: Path, lines: str = "", *, descriptors: int = DESCRIPTORS) -> tuple[Program, int, int]:
-    """Run a server that may open few descriptors; return it and its two ports."""
+async def start(
+    net: Net, folder: Path, lines: str = "", *, more: str = "", descriptors: int = DESCRIPTORS
+) -> tuple[Program, int, int]:
+    """Run a server that may open few descriptors, perhaps for ``more`` ports; return it and its two ports."""
     bind_port, user_port = free_port(), free_port()
     file = folder / "server.toml"
+    ports = [f"{HOST}:{user_port}={await net.echo()}", *filter(None, [more])]
     file.write_text(
         f'[server]\nbind_addr = "{HOST}:{bind_port}"\ntransport = "{net.transport}"\ntoken = "{TOKEN}"\n'
-        f'skip_optz = true\nports = ["{HOST}:{user_port}={await net.echo()}"]\n{lines}\n'
+        f"skip_optz = true\nports = {ports}\n{lines}\n"
     )
     return await Program.start("-c", file, descriptors=descriptors), bind_port, user_port
 
@@ -101,6 +106,17 @@ async def test_a_server_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: P
         await net.stop(client)
     finally:
         await server.kill()
+
+
+async def test_a_range_of_ports_without_room_has_few_lines(net: Net, tmp_path: Path) -> None:
+    first = free_port(digits=4)
+    more = f"127.9.9.9:{first}-{first + 99}=1"
+    failed, *_ = await start(net, tmp_path, "accept_udp = true", more=more)
+    least = await the_least(failed)
+    assert failed.text.count("too many open files") <= 2 * MOST_LINES
+    server, *_ = await start(net, tmp_path, "accept_udp = true", more=more, descriptors=least)
+    await server.line(", 101 ports")
+    await server.kill()
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tcpmux"])

@@ -15,6 +15,7 @@ from backhaul.monitor.status import PortStatus
 from backhaul.net.listeners import Listeners
 from backhaul.overview import reader
 from backhaul.server import Server
+from backhaul.tunnel.port_reports import MOST_LINES
 from backhaul.tunnel.timings import Timings
 
 SOON = Timings(quiet=0, reopen_pauses=(0.01, 0.02))
@@ -46,6 +47,20 @@ async def test_a_port_in_use_is_listed_and_opened_when_it_is_free(net: Net, capl
     told = [record for record in caplog.records if str(taken.port) in record.message]
     assert [record.levelname for record in told] == ["ERROR", "INFO"]
     assert IN_USE in told[0].message
+
+
+async def test_many_ports_have_one_line(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    taken = [net.listen() for _ in range(MOST_LINES + 1)]
+    numbers = [listener.port for listener in taken]
+    await net.server(free_port(), [f"{HOST}:{number}=1" for number in numbers], timings=SOON)
+    for listener in taken:
+        listener.close()
+    await until(lambda: "now open" in caplog.text)
+    first, last = (f"{HOST}:{number}" for number in (numbers[0], numbers[-1]))
+    names = f"port {first} and {MOST_LINES} others up to {last}"
+    assert f"{names}: {IN_USE}; retried until it works" in caplog.text
+    assert caplog.text.count(IN_USE) == 1
 
 
 async def test_a_silent_name_server_delays_no_user(net: Net) -> None:

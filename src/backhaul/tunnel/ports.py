@@ -18,6 +18,7 @@ from backhaul.net.sockets import SocketOptions
 from .news import News
 from .places import Room
 from .port import ListenDatagrams, Port
+from .port_reports import PortReports
 from .retries import Retries
 from .timings import Timings
 
@@ -46,7 +47,7 @@ class Ports:
         timings: Timings,
         news: News,
     ) -> None:
-        self._news = news
+        self._reports = PortReports(news)
         self._served = served
         self._listen_datagrams = listen_datagrams
         self._poller = poller
@@ -74,7 +75,7 @@ class Ports:
         for mapping in mappings:
             self.all[mapping.bind_host, mapping.bind_port] = port = Port(mapping)
             self._open(port)
-        self._retry_later()
+        self._settle()
 
     def set_options(self, options: SocketOptions) -> None:
         """Set the options of future users on all ports."""
@@ -95,7 +96,7 @@ class Ports:
             if SOCK_STREAM not in kinds:
                 port.close_streams()
             self._open(port)
-        self._retry_later()
+        self._settle()
 
     def close_datagrams(self) -> None:
         """Accept no more datagrams; flows end."""
@@ -111,12 +112,13 @@ class Ports:
             if not mapping.takes_datagrams:
                 port.close_datagrams()
             self._open(port)
-        self._retry_later()
+        self._settle()
 
     def retry(self) -> bool:
         """Try to open the ports that are down; return whether all are open."""
         for port in self.down:
             self._open(port)
+        self._reports.tell()
         return not self.down
 
     def refuse(self) -> None:
@@ -131,7 +133,7 @@ class Ports:
         for port in self.all.values():
             port.admit()
             self._open(port)
-        self._retry_later()
+        self._settle()
 
     def loosen(self, room: Room) -> None:
         """Let the flows of users with a place in ``room`` begin again with the next datagram."""
@@ -165,14 +167,9 @@ class Ports:
             log.warning("ports: closed for TCP, which udp does not carry; users in flight stay, waiting ones are reset")
 
     def _open(self, port: Port) -> None:
-        """Open a port for TCP and UDP, as far as it is not, and log the first failure and the success after it."""
+        """Open a port for TCP and UDP, as far as it is not."""
         before, port.problem = port.problem, "; ".join(self._failures(port))
-        if port.problem and not before:
-            log.error("port %s: %s; retried until it works", port.name, port.problem)
-            self._news.port_down(port.label, port.problem)
-        elif before and not port.problem:
-            log.info("port %s: now open", port.name)
-            self._news.port_up(port.label)
+        self._reports.note(port, before)
         if self.refusing:
             port.refuse()
 
@@ -194,7 +191,9 @@ class Ports:
         except OSError as error:
             yield f"UDP: {reason(error)}" if SOCK_STREAM in self._served else reason(error)
 
-    def _retry_later(self) -> None:
+    def _settle(self) -> None:
+        """Report the outcome of attempts to open ports, and repeat those that have failed."""
+        self._reports.tell()
         if self.down:
             self._retries.start()
 
