@@ -9,7 +9,6 @@ from typing import Final
 
 from backhaul.config.clients import ServedClient
 from backhaul.config.diff import Change, PortChange, port_change
-from backhaul.config.groups import ServedGroup
 from backhaul.net.listeners import Listeners, WithheldListeners
 from backhaul.net.pollers import make_poller
 from backhaul.net.tls import ServerTls
@@ -22,6 +21,7 @@ from backhaul.transports.registry import make_reception, make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, GateLimits, ServerSettings
 from backhaul.tunnel.front import Front
 from backhaul.tunnel.group import Group
+from backhaul.tunnel.groups import Groups
 from backhaul.tunnel.ledger import NOWHERE, Store
 from backhaul.tunnel.limiting import Limiting
 from backhaul.tunnel.news import News
@@ -87,10 +87,9 @@ class Server:
         self._front = Front(config, reception, self.tunnels, timings, self._listeners)
         for client in config.served:
             self._add(client)
-        self.groups: dict[str, Group] = {}
-        """The groups by their names."""
+        self.groups = Groups(self._poller, self._listeners, self.tunnels, timings=timings, news=self.news)
         for group in config.groups.named:
-            self._add_group(group)
+            self.groups.add(config, group)
 
     @property
     def tunnel(self) -> ServerTunnel:
@@ -149,16 +148,16 @@ class Server:
             unanswered=sum(client.unanswered for client in clients),
             refusing=all(client.refusing for client in clients),
             clients=clients,
-            groups=tuple(group.state() for group in self.groups.values()),
+            groups=tuple(group.state() for group in self.groups),
             limits=tuple(self._limiting.states(self._ports(), {client.name: client.users for client in clients})),
         )
 
     def _ports(self) -> Iterator[Port]:
         return (port for owner in self._owners() for port in owner.ports.all.values())
 
-    def _owners(self) -> "Iterator[ServerTunnel | Group]":
+    def _owners(self) -> Iterator[ServerTunnel | Group]:
         """Return all owners of ports."""
-        return chain(self.tunnels.values(), self.groups.values())
+        return chain(self.tunnels.values(), self.groups)
 
     def report_to(self, report: Report | None) -> None:
         """Call ``report`` at the end of each user from now on; None ends that."""
@@ -228,7 +227,7 @@ class Server:
         """Add, remove and change clients; those that stay as they are notice nothing."""
         before = {client.name: client for client in old.served}
         after = {client.name: client for client in new.served}
-        self._remove_groups(old, new)
+        self.groups.remove(old, new)
         for name in before.keys() - after.keys():
             self.tunnels.pop(name).stop_listening()
         self._settings.credentials.change(_tokens(new))
@@ -246,31 +245,7 @@ class Server:
         for name in [name for name in after if name not in before]:
             self._add(after[name])
             self.tunnels[name].join()
-        self._serve_groups(old, new)
-
-    def _remove_groups(self, old: ServerConfig, new: ServerConfig) -> None:
-        """Close ports of groups that are no longer needed, because a client or another group may get them."""
-        after = {group.name: group for group in new.groups.named}
-        for group in old.groups.named:
-            if group.name not in after:
-                self.groups.pop(group.name).close()
-            else:
-                self.groups[group.name].ports.remove(port_change(group.ports, after[group.name].ports).removed)
-
-    def _serve_groups(self, old: ServerConfig, new: ServerConfig) -> None:
-        """Add and change groups, when all clients are there."""
-        before = {group.name: group for group in old.groups.named}
-        for group in new.groups.named:
-            if group.name not in before:
-                self._add_group(group)
-                self.groups[group.name].start()
-                continue
-            present = self.groups[group.name]
-            present.adopt(new, group, [self.tunnels[name] for name in group.clients])
-            change = port_change(before[group.name].ports, group.ports)
-            present.ports.retarget(change.retargeted)
-            present.ports.retry()
-            present.ports.add(change.added)
+        self.groups.serve(old, new)
 
     def _change(self, after: ServedClient, change: PortChange) -> None:
         tunnel = self.tunnels[after.name]
@@ -331,8 +306,7 @@ class Server:
         self._poller.close()
 
     def _stop_listening(self) -> None:
-        for group in self.groups.values():
-            group.close()
+        self.groups.close()
         for tunnel in self.tunnels.values():
             tunnel.stop_listening()
         self._limiting.close()
@@ -355,12 +329,6 @@ class Server:
         if self._draining:
             tunnel.entrance.drain()
         self.tunnels[client.name] = tunnel
-
-    def _add_group(self, group: ServedGroup) -> None:
-        """Make a group, which does not listen yet."""
-        made = Group(self.config, group, self._poller, self._listeners, timings=self._timings, news=self.news)
-        made.serve([self.tunnels[name] for name in group.clients])
-        self.groups[group.name] = made
 
     def _make_transport(self, settings: ServerSettings, gate: Gate) -> ServerTransport:
         config = self.config
