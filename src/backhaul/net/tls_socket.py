@@ -1,0 +1,110 @@
+"""TLS connections that read and send many records at once."""
+
+import contextlib
+import errno
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from .options import offer
+from .poller import WOULD_BLOCK
+from .unix_sockets import WithoutTcp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_RECORD: Final = 1 << 14  # bytes of payload in a TLS record, at most (RFC 8446, 5.1)
+_UNEXPECTED_END: Final = "UNEXPECTED_EOF_WHILE_READING"  # of TCP without a close_notify, in OpenSSL since version 3
+_TELLS_ENDS: Final = ssl.OPENSSL_VERSION_INFO >= (3, 0)
+_CORK: Final = getattr(socket, "TCP_CORK", None)  # Linux
+
+
+class TlsSocket(ssl.SSLSocket):
+    """A TLS connection that reads and sends many records at once, where OpenSSL makes a system call for each."""
+
+    _failed: OSError | None = None  # an error after bytes that had to be returned first, or that OpenSSL forgets
+    _ended = False  # without an error
+
+    def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
+        """Send bytes; all records of one call leave together.
+
+        OpenSSL writes record by record. With TCP_NODELAY the kernel sends each in packets of its own (measured: an
+        eighth of the sender's CPU time).
+        """
+        if _CORK is None or memoryview(data).nbytes <= _RECORD:
+            return super().send(data, flags)
+        offer(self, socket.IPPROTO_TCP, _CORK, 1)
+        try:
+            return super().send(data, flags)
+        finally:
+            offer(self, socket.IPPROTO_TCP, _CORK, 0)
+
+    def recv_into(self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0) -> int:
+        """Read as many received records as the buffer holds; return the number of bytes, 0 at the end.
+
+        If the buffer holds at least one record, no part of a record stays unread where the poller would not see it.
+        Bulk data leaves in few large pieces: two thirds more throughput than record by record. The records are read
+        by ``read``, because ``recv_into`` of the standard library takes three functions more for each of them.
+        """
+        if self._failed:
+            raise self._failed
+        view = memoryview(buffer)[:nbytes] if nbytes else memoryview(buffer)
+        if flags:
+            return super().recv_into(view, len(view), flags)  # raises ValueError
+        try:
+            count: int = self.read(len(view), view)  # type: ignore[assignment]  # bytes only without a buffer
+        except ssl.SSLEOFError as error:
+            self._end(error)
+            return 0
+        return count if count < _RECORD else self._fill(view, count)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read from one record, for connections with little to read; return no bytes at the end."""
+        if self._failed:
+            raise self._failed
+        try:
+            return super().recv(buflen, flags)
+        except ssl.SSLEOFError as error:
+            self._end(error)
+            return b""
+
+    def _end(self, error: ssl.SSLEOFError) -> None:
+        """Return at an end without close_notify, with which many peers end. Raises ConnectionResetError for a fault.
+
+        The standard library reports an error of the kernel as the end, too, and loses its number. Only the first report
+        tells the two apart.
+        """
+        self._ended = self._ended or not _TELLS_ENDS or error.reason == _UNEXPECTED_END
+        if not self._ended:
+            self._failed = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            raise self._failed from None
+
+    def _fill(self, view: memoryview, filled: int) -> int:
+        """Read into the view while it has room for a record; return how many bytes of it are filled then."""
+        read: Callable[[int, memoryview], int] = self.read  # type: ignore[assignment]  # as above
+        try:
+            while (room := len(view) - filled) >= _RECORD:
+                if not (count := read(room, view[filled:])):
+                    self._report_again()
+                    break
+                filled += count
+        except WOULD_BLOCK:
+            pass
+        except ssl.SSLEOFError as error:
+            with contextlib.suppress(ConnectionResetError):  # the next read raises it
+                self._end(error)
+        except OSError as error:
+            self._failed = error
+        return filled
+
+    def _report_again(self) -> None:
+        """Let the poller report a close_notify that arrived without the end of TCP, and has been read already."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self, socket.SHUT_RD)
+
+
+class UnixTlsSocket(WithoutTcp, TlsSocket):
+    """A TLS connection over a Unix socket."""
