@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.support.apart import separable
 from tests.support.net import HOST, Peer, free_port, until
 from tests.support.program import Program
 from tests.support.tunnel import BUILT, TOKEN, Net
@@ -140,6 +141,28 @@ async def test_a_client_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: P
     finally:
         await client.kill()
         await until(lambda: not server.tunnel.connected)
+
+
+@pytest.mark.skipif(not separable(), reason="needs root and Linux's namespaces")
+async def test_a_machine_without_devices(net: Net, tmp_path: Path) -> None:
+    """Such as a container that holds nothing but the program."""
+    file = tmp_path / "server.toml"
+    file.write_text(
+        f'[server]\nbind_addr = "{HOST}:{(port := free_port())}"\ntransport = "tcp"\ntoken = "{TOKEN}"\n'
+        f'skip_optz = true\nports = ["{HOST}:{(user_port := free_port())}={await net.echo()}"]\n'
+    )
+    bare = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev && exec "$0" "$@"')
+    server = await Program.start("-c", file, wrapper=bare)
+    try:
+        await server.line("server listens on")
+        client = await net.client(port)
+        await server.line("tunnel is up")
+        user = await net.dial(user_port)
+        assert await answered(user)
+        user.close()
+        await net.stop(client)
+    finally:
+        await server.kill()
 
 
 async def test_flows_leave_room_for_administrators(net: Net, tmp_path: Path) -> None:

@@ -94,11 +94,19 @@ def least_limit(idle: int) -> int:
 
 def _first_free() -> int:
     try:
-        first = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        first = open_any()
     except OSError:  # there is none
         return descriptor_limit()
     os.close(first)
     return first
+
+
+def open_any() -> int:
+    """Return a new descriptor that leads nowhere, with the lowest free number; raise OSError.
+
+    It is no file: a container made for one program may even lack /dev/null.
+    """
+    return socket.socket(socket.AF_UNIX).detach()
 
 
 def boundless() -> int:

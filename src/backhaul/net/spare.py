@@ -4,6 +4,8 @@ import contextlib
 import os
 import socket
 
+from .descriptors import open_any
+
 
 class SpareDescriptor:
     """A descriptor that all listeners of an end share, so that a thousand ports do not hold one each."""
@@ -32,6 +34,6 @@ class SpareDescriptor:
 
 def _open() -> int | None:
     try:
-        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return open_any()
     except OSError:
         return None
