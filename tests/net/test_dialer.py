@@ -168,6 +168,16 @@ async def test_the_time_limit_includes_the_look_up(hasty: Desk) -> None:
     assert len(hasty.outcomes) == 1
 
 
+async def test_an_address_that_answers_after_the_next_one_was_tried(desk: Desk) -> None:
+    late = desk.net.listen(backlog=0)
+    await desk.net.dial(late.port)
+    desk.hosts[NAME] = (HOST, "127.0.0.2")  # where nothing listens
+    dialling = asyncio.ensure_future(desk.connected(NAME, late.port))
+    await until(lambda: len(desk.dialer))
+    await late.accept()  # the kernel sends the SYN again after a second
+    assert (await dialling).sock.getpeername() == (HOST, late.port)
+
+
 async def test_an_address_that_does_not_answer_leaves_time_for_the_others(desk: Desk) -> None:
     port = await silent_port(desk.net)
     listener = desk.net.listen(port, "127.0.0.2")

@@ -20,8 +20,8 @@ from .poller import Poller
 from .resolver import ANSWERED, Answer, Query, Resolver
 from .sockets import SocketOptions
 
-# Seconds for each address of a name with several. RFC 6298 retransmits a SYN after 1 s, so one lost packet costs the
-# first address only.
+# Seconds after which the next address of a name is tried as well. RFC 6298 retransmits a SYN after 1 s, so a lost
+# packet costs one more attempt.
 ADDRESS_TIMEOUT = 1.0
 _MOST_ADDRESSES = 64  # of a name: its owner may give it thousands, and each that refuses at once is tried in one go
 Dialled = Callable[[socket.socket | OSError], None]
@@ -39,7 +39,7 @@ class ForbiddenAddressError(BackhaulError, OSError):
 
 
 class _Attempt:
-    __slots__ = ("addresses", "done", "host", "options", "port", "query", "sock")
+    __slots__ = ("addresses", "done", "host", "options", "port", "query", "socks")
 
     def __init__(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
         self.host = host
@@ -48,7 +48,7 @@ class _Attempt:
         self.options = options
         self.query: Query = ANSWERED
         self.addresses: list[tuple[int, Any]] = []  # still to be tried, the next one last
-        self.sock: socket.socket | None = None
+        self.socks: list[socket.socket] = []  # on their way to an address
 
 
 class AnyDialer(ABC):
@@ -115,7 +115,7 @@ class Dialer(AnyDialer):
         self._resolver = resolver
         self._loop = asyncio.get_running_loop()
         self._running: Deadlines[_Attempt] = Deadlines(timeout, self._expired)
-        self._trying: Deadlines[_Attempt] = Deadlines(address_timeout, self._too_slow)  # of several addresses
+        self._trying: Deadlines[_Attempt] = Deadlines(address_timeout, self._next_as_well)  # of several addresses
 
     def __len__(self) -> int:
         """Return the number of attempts that have not ended."""
@@ -143,7 +143,7 @@ class Dialer(AnyDialer):
         try:
             family, address = numeric_address(attempt.host, attempt.port)
         except OSError as error:
-            self._failed(attempt, error)
+            self._go_on(attempt, error)
         else:
             self._connect(attempt, family, address)
 
@@ -152,8 +152,7 @@ class Dialer(AnyDialer):
         self._trying.clear()
         for attempt in self._running.clear():
             attempt.query.cancel()
-            if attempt.sock:
-                release(self._poller, attempt.sock)
+            self._release(attempt)
             attempt.done(OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
 
     def host_of(self, sock: socket.socket, host: str) -> str:
@@ -178,45 +177,55 @@ class Dialer(AnyDialer):
 
     def _connect(self, attempt: _Attempt, family: int, address: tuple[Any, ...]) -> None:
         try:
-            attempt.sock = sock = self._open(family)
-            if self._kind == socket.SOCK_STREAM:
-                attempt.options.apply(sock, address[0])
-                avoid_pacing(sock, address[0])
-            code = sock.connect_ex(address)
-            if code in _UNDER_WAY:  # within a machine the handshake is complete by now: asking saves a wake-up
-                code = sock.connect_ex(address)
+            sock = self._open(attempt, family)
         except OSError as error:
-            self._failed(attempt, error)
+            self._go_on(attempt, error)
+            return
+        try:
+            code = self._begin(attempt, sock, address)
+        except OSError as error:
+            self._failed(attempt, sock, error)
             return
         if code == errno.EALREADY:
             self._await(attempt)
-            self._poller.on_writable(sock, functools.partial(self._writable, attempt))
+            self._poller.on_writable(sock, functools.partial(self._writable, attempt, sock))
         elif not code or code == errno.EISCONN:  # usual within a machine: no time limit is needed
             self._finish(attempt, sock)
         else:
-            self._failed(attempt, OSError(code, _text_of(code, family)))
+            self._failed(attempt, sock, OSError(code, _text_of(code, family)))
+
+    def _begin(self, attempt: _Attempt, sock: socket.socket, address: tuple[Any, ...]) -> int:
+        """Begin to connect; return the kernel's error code. Raises OSError."""
+        if self._kind == socket.SOCK_STREAM:
+            attempt.options.apply(sock, address[0])
+            avoid_pacing(sock, address[0])
+        code = sock.connect_ex(address)
+        if code in _UNDER_WAY:  # within a machine the handshake is complete by now: asking saves a wake-up
+            code = sock.connect_ex(address)
+        return code
 
     def _connect_path(self, attempt: _Attempt) -> None:
         """Connect to a Unix socket, which succeeds or fails at once; TCP options do not apply."""
-        try:
-            if self._kind != socket.SOCK_STREAM:
-                raise OSError(errno.EPROTONOSUPPORT, "Unix sockets carry no datagrams")  # noqa: TRY301
-            attempt.sock = sock = self._open(socket.AF_UNIX)
-            code = sock.connect_ex(attempt.host)
-        except OSError as error:
-            self._failed(attempt, error)
+        if self._kind != socket.SOCK_STREAM:
+            self._go_on(attempt, OSError(errno.EPROTONOSUPPORT, "Unix sockets carry no datagrams"))
             return
-        if code:
+        try:
+            sock = self._open(attempt, socket.AF_UNIX)
+        except OSError as error:
+            self._go_on(attempt, error)
+            return
+        if code := sock.connect_ex(attempt.host):
             text = "its connection queue is full" if code == errno.EAGAIN else os.strerror(code)
-            self._failed(attempt, OSError(code, text))
+            self._failed(attempt, sock, OSError(code, text))
         else:
             self._finish(attempt, sock)
 
-    def _open(self, family: int) -> socket.socket:
+    def _open(self, attempt: _Attempt, family: int) -> socket.socket:
         sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
         if sock.fileno() >= self._end():
             sock.close()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        attempt.socks.append(sock)
         return sock
 
     def _await(self, attempt: _Attempt) -> None:
@@ -225,37 +234,50 @@ class Dialer(AnyDialer):
         if attempt.addresses:
             self._trying.add(attempt)
 
-    def _writable(self, attempt: _Attempt) -> None:
-        assert attempt.sock is not None  # noqa: S101 - a writer is only registered for a socket
-        self._poller.forget(attempt.sock)
-        if code := attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self._failed(attempt, OSError(code, os.strerror(code)))
+    def _writable(self, attempt: _Attempt, sock: socket.socket) -> None:
+        self._poller.forget(sock)
+        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._failed(attempt, sock, OSError(code, os.strerror(code)))
         else:
-            self._finish(attempt, attempt.sock)
+            self._finish(attempt, sock)
 
-    def _too_slow(self, attempt: _Attempt) -> None:
-        self._failed(attempt, OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+    def _next_as_well(self, attempt: _Attempt) -> None:
+        """Try the next address, too: on a slow line the present one may still answer."""
+        self._connect(attempt, *attempt.addresses.pop())
 
-    def _failed(self, attempt: _Attempt, error: OSError) -> None:
+    def _failed(self, attempt: _Attempt, sock: socket.socket, error: OSError) -> None:
+        attempt.socks.remove(sock)
+        release(self._poller, sock)
+        self._go_on(attempt, error)
+
+    def _go_on(self, attempt: _Attempt, error: OSError) -> None:
+        """Try the next address after one has failed, or wait for those under way."""
         self._trying.discard(attempt)
-        if attempt.sock:
-            release(self._poller, attempt.sock)
-            attempt.sock = None
         if attempt.addresses:
             self._connect(attempt, *attempt.addresses.pop())
-        else:
+        elif not attempt.socks:
             self._resolver.doubt(attempt.host)
             self._finish(attempt, error)
 
     def _expired(self, attempt: _Attempt) -> None:
         attempt.query.cancel()
         attempt.addresses.clear()
-        self._too_slow(attempt)
+        self._release(attempt)
+        self._go_on(attempt, OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+
+    def _release(self, attempt: _Attempt) -> None:
+        """Close the sockets under way."""
+        for sock in attempt.socks:
+            release(self._poller, sock)
+        attempt.socks.clear()
 
     def _finish(self, attempt: _Attempt, result: socket.socket | OSError) -> None:
         self._running.discard(attempt)
-        if attempt.addresses:  # only then the address has a time limit
+        if attempt.addresses:  # only then the next one may be tried
             self._trying.discard(attempt)
+        if isinstance(result, socket.socket):
+            attempt.socks.remove(result)
+            self._release(attempt)
         attempt.done(result)
 
 
