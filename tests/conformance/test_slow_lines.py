@@ -23,10 +23,12 @@ async def test_first_contact(any_net: Net) -> None:
 
 async def test_users_wait_while_connections_for_them_are_dialled(any_net: Net) -> None:
     bind_port, port = free_port(), free_port()
-    any_net.timings = {"user_patience": 0.01}  # seconds: far less than a round trip
+    any_net.timings, any_net.patience = {"user_patience": 0.01}, {"request": 0.01}  # far less than a round trip
     server = await any_net.server(bind_port, [f"{port}={await any_net.echo()}"], "mux_con = 1")
-    client = await any_net.client(any_net.middlebox(bind_port, Line(delay=0.1)).port, "connection_pool = 1")
+    line = any_net.middlebox(bind_port, Line(delay=0.1))
+    client = await any_net.client(line.port, "connection_pool = 1")
     await until(lambda: server.tunnel.connected and client.tunnel.transport.idle)
     users = [await any_net.dial(port) for _ in range(3)]
     for user in users:
         await echo(user, b"over there")
+    assert len(line.paths) <= 1 + 2 * len(users)  # each user takes one, and may request another

@@ -21,6 +21,7 @@ class Owner:
     idle: int = 0
     waiting: int = 0
     requests: int = 0
+    dial_time: float = 0.0
     closed: list[int] = field(default_factory=list)
 
     def request(self) -> None:
@@ -108,6 +109,17 @@ async def test_a_request_in_vain_is_repeated_for_those_who_wait(hasty: Relay) ->
     await until(lambda: owner.requests >= 6)
     owner.waiting = 0
     fleet.clear()
+
+
+async def test_a_request_is_not_repeated_while_its_dial_may_be_under_way(hasty: Relay) -> None:
+    slow, quick = Owner(waiting=1, dial_time=60.0), Owner(waiting=1)
+    fleets = [fleet_of(hasty, slow, own=0), fleet_of(hasty, quick, own=0)]
+    for fleet in fleets:
+        fleet.require(1)
+    await until(lambda: quick.requests >= 3)
+    assert slow.requests == 1
+    for fleet in fleets:
+        fleet.clear()
 
 
 async def test_a_late_answer_counts_as_one(hasty: Relay) -> None:

@@ -1,4 +1,4 @@
-"""The time for which users wait for a carrier, with a clock and a round trip of the test's."""
+"""The time for which users wait for a carrier, with a clock and a client of the test's."""
 
 import math
 
@@ -8,12 +8,12 @@ from backhaul.tunnel.wait_limit import WaitLimit
 
 
 class Line:
-    """A clock, and the round trip to the client."""
+    """A clock, and the time that the client needs for a connection."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.round_trip = 0.0
-        self.limit = WaitLimit(3, 20, lambda: self.round_trip, lambda: self.now)
+        self.dial_time = 0.0
+        self.limit = WaitLimit(3, 20, lambda: self.dial_time, lambda: self.now)
 
     def seconds(self) -> float:
         """Return the seconds for which a user who came at 1000 waits."""
@@ -26,17 +26,17 @@ def line() -> Line:
 
 
 def test_on_a_quick_line(line: Line) -> None:
-    line.round_trip = 0.5
+    line.dial_time = 2.0
     assert line.seconds() == 3
 
 
-def test_a_slow_line_has_time_for_each_round_trip_of_a_dial(line: Line) -> None:
-    line.round_trip = 2.0
+def test_a_slow_line_has_the_time_for_a_dial(line: Line) -> None:
+    line.dial_time = 8.0
     assert line.seconds() == 8
 
 
 def test_no_line_is_waited_for_longer_than_the_bound(line: Line) -> None:
-    line.round_trip = math.inf
+    line.dial_time = math.inf
     assert line.seconds() == 20
 
 

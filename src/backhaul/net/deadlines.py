@@ -10,12 +10,13 @@ Item = TypeVar("Item", bound=Hashable)
 class Deadlines(Generic[Item]):
     """Calls ``expire(item)`` once ``seconds`` have passed since ``add(item)``, unless the item was discarded.
 
-    All limits are equal, so items expire in the order of a dict.
+    Items expire in the order of a dict, because all limits are equal.
     """
 
     def __init__(self, seconds: float, expire: Callable[[Item], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._seconds = seconds
+        self.seconds = seconds
+        """The time of items added from now on; none expires sooner than an item that was added before it."""
         self._expire = expire
         self._due: dict[Item, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -32,9 +33,9 @@ class Deadlines(Generic[Item]):
     def add(self, item: Item) -> None:
         """Start the item's time, or restart it."""
         self._due.pop(item, None)
-        self._due[item] = self._loop.time() + self._seconds
+        self._due[item] = self._loop.time() + self.seconds
         if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._sweep)
+            self._timer = self._loop.call_later(self.seconds, self._sweep)
 
     def discard(self, item: Item) -> None:
         """Forget the item; harmless if it is unknown."""

@@ -49,7 +49,10 @@ class Patience:
     """Time within which a full connection of a session takes everything if it counts as fast: 128 KiB at 200 Mbit/s.
     On slower ones streams send small pieces, which take up to 15 % more CPU time (wssmux, 8 streams)."""
     request: float = 1.0
-    """Time for a client to open a session, until another one is requested; a user waits three times as long."""
+    """Time for a client to open a requested connection, until another one is requested; a slow line has longer. A user
+    waits three times as long."""
+    answered: float = 3.0
+    """Time after a sign of life for which users may share full sessions of a client that does not open another one."""
     unused: float = 10.0
     """Time without a user after which a session beyond the client's pool may be closed."""
     alive: float = 10.0

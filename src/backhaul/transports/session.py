@@ -7,6 +7,8 @@ from backhaul.wire.peer import V072, Peer
 from backhaul.wire.signals import Signal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backhaul.security.session import SessionKeys  # loads cryptography
 
 
@@ -43,6 +45,9 @@ class ClientSession(Protocol):
     def check(self, check: Check) -> None:
         """Ask a client with extensions for a health check."""
 
+    def ask(self, within: float, told: "Callable[[bool], None]") -> None:
+        """Ask for a sign of life; ``told`` gets False unless the client gives it within so many seconds."""
+
 
 class _NoClient:
     """The session of a tunnel without a client."""
@@ -60,8 +65,20 @@ class _NoClient:
     def check(self, check: Check) -> None:
         """Do nothing."""
 
+    def ask(self, within: float, told: "Callable[[bool], None]") -> None:
+        """Give no sign of life."""
+        del within
+        told(False)
+
 
 NO_CLIENT: Final[ClientSession] = _NoClient()
+
+_ROUND_TRIPS: Final = 4  # of the request for a connection, TCP, TLS and the upgrade
+
+
+def dial_time(session: ClientSession) -> float:
+    """Return the seconds for the client to open a requested connection on a line without losses, 0 if unknown."""
+    return _ROUND_TRIPS * session.rtt
 
 
 def protection_of(session: ClientSession) -> str:

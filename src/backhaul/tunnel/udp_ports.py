@@ -17,6 +17,7 @@ from backhaul.relay.rated import flow_of
 from backhaul.reports import UserEnd
 from backhaul.state import UserState
 from backhaul.transports.public_end import Carry, ServerTransport
+from backhaul.transports.session import dial_time
 from backhaul.wire.datagrams import Batch
 
 from .news import News
@@ -62,7 +63,7 @@ class FlowDispatcher:
         self._news = news
         self.transport = transport
         self.listeners = listeners
-        wait = WaitLimit(timings.flow_patience, timings.longest_wait, lambda: self.transport.session.rtt)
+        wait = WaitLimit(timings.flow_patience, timings.longest_wait, lambda: dial_time(self.transport.session))
         self._waiting = WaitingFlows(most_waiting, wait, self._give_up)
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self.offline = False

@@ -11,6 +11,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT
 from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
 from backhaul.transports.public_end import ServerTransport
+from backhaul.transports.session import dial_time
 from backhaul.transports.user import User
 
 from .limiting import Limiting
@@ -53,7 +54,7 @@ class UserDispatcher:
         self._places = places
         self._news = news
         self._throttle = LogThrottle(log)
-        wait = WaitLimit(timings.user_patience, timings.longest_wait, lambda: self.transport.session.rtt)
+        wait = WaitLimit(timings.user_patience, timings.longest_wait, lambda: dial_time(self.transport.session))
         self.waiting = WaitingUsers(
             wait, timings.restart, relay.poller.descriptors, expired=self._give_up, gone=self._drop
         )
@@ -129,6 +130,8 @@ class UserDispatcher:
             return True
 
     def _wait(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
+        if len(self.waiting) >= self._most_waiting:
+            self.carrier_ready()  # carriers may share more now
         if len(self.waiting) < self._most_waiting:
             self.waiting.add(user, port, address)
             return

@@ -3,9 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Final
-
-_ROUND_TRIPS: Final = 4  # of the request for a connection, TCP, TLS and the upgrade
 
 
 class WaitLimit:
@@ -18,14 +15,14 @@ class WaitLimit:
         self,
         usual: float,
         longest: float,
-        round_trip: Callable[[], float],
+        dial_time: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``usual`` and ``longest`` are seconds; ``round_trip`` returns those to the client and back, 0 if unknown."""
+        """``usual`` and ``longest`` are seconds; ``dial_time`` returns those for a connection, 0 if unknown."""
         self.usual = usual
         """The shortest time."""
         self._longest = max(usual, longest)
-        self._round_trip = round_trip
+        self._dial_time = dial_time
         self._clock = clock
         self._carried = -math.inf  # the time at which a waiting user got a carrier last
 
@@ -35,5 +32,5 @@ class WaitLimit:
 
     def until(self, since: float) -> float:
         """Return the time until which a user waits who came at ``since``."""
-        patience = max(self.usual, _ROUND_TRIPS * self._round_trip())
+        patience = max(self.usual, self._dial_time())
         return min(max(since, self._carried) + patience, since + self._longest)

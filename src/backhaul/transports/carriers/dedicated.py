@@ -17,7 +17,7 @@ from backhaul.relay.lent_channel import LentChannel
 from backhaul.transports.client_end import Arrival, Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.public_end import Carry, Gate
-from backhaul.transports.session import ClientSession
+from backhaul.transports.session import ClientSession, dial_time
 from backhaul.transports.settings import CarrierLimits, ClientSettings, ServerSettings
 from backhaul.transports.user import User
 from backhaul.wire.peer import Peer
@@ -137,6 +137,11 @@ class DedicatedServer(GatedServer):
     def waiting(self) -> int:
         """The number of users without a connection."""
         return self._events.waiting
+
+    @property
+    def dial_time(self) -> float:
+        """The seconds that the client needs to open a connection, 0 if unknown."""
+        return dial_time(self.session)
 
     def client_connected(self, session: ClientSession) -> None:
         """Serve this client, and end those of its users whose lines have died with the control channel before."""

@@ -30,6 +30,10 @@ class FleetOwner(Protocol):
     def waiting(self) -> int:
         """The number of users without a connection."""
 
+    @property
+    def dial_time(self) -> float:
+        """The seconds that the client needs to open a connection, 0 if unknown."""
+
     def request(self) -> None:
         """Request a connection from the client."""
 
@@ -111,6 +115,7 @@ class Fleet(Generic[Member]):
         self.reserve = (len(self._members) - self._surplus) // _RESERVED
 
     def _ask(self) -> None:
+        self._asked.seconds = max(self._timekeeper.patience.request, self._owner.dial_time)
         self._asked.add(object())
         self._owner.request()
 

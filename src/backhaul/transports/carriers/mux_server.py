@@ -1,6 +1,7 @@
 """Many users on each tunnel connection: the public end of tcpmux, wsmux and wssmux."""
 
 import logging
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.rated import kind_of
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.public_end import Carry, Gate
-from backhaul.transports.session import ClientSession
+from backhaul.transports.session import ClientSession, dial_time
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
 from backhaul.wire.peer import Feature, Peer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.mux")
 
 _OVERDUE = 60.0  # seconds for which an answer may still arrive; a longer outage ends the control channel
+_CROWDED = 8  # times as many streams as a session should have, if the client opens no other
 _NO_SESSIONS = (
     "the client's tunnel connections are no sessions, or of another version; "
     "set the same transport and mux_version on both ends"
@@ -66,6 +68,7 @@ class MuxServer(GatedServer):
         self._returning: Deadlines[Returning] = Deadlines(relay.patience.resume, lambda returning: returning.abort())
         self._surplus = 0  # sessions that were opened on request, beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there is a surplus
+        self._answered = -math.inf  # the time at which the client, which opens no session, showed that it is alive
         self._full = False  # a user or flow has found no room, and no session has had any since
 
     @property
@@ -138,6 +141,7 @@ class MuxServer(GatedServer):
         requests = self._overdue if len(self._overdue) else self._asked
         if len(requests):
             requests.discard(requests.oldest())
+            self._answered = self._relay.loop.time()
             self._expect_surplus()
         if connection.peer.extended:  # its handshake named this transport; its first frame may come after 20 s
             self.fit.seen()
@@ -266,14 +270,23 @@ class MuxServer(GatedServer):
     def _with_room(self) -> Iterator[Link]:
         """Yield the sessions to try, those with the fewest streams first.
 
-        After an unanswered request also yield the stalled ones, the one stalled for longest last.
+        After an unanswered request, or if no more users may wait, also yield full ones of a living client. After an
+        unanswered request also yield the stalled ones, the one stalled for longest last.
         """
-        while (link := self._links.choose(self._limits.mux_con)) is not None:
-            yield link
+        most = self._limits.mux_con
+        yield from self._below(most)
+        alive = self._relay.loop.time() - self._answered < self._relay.patience.answered
+        if alive and (len(self._overdue) or self._events.waiting >= self._limits.channel_size):
+            yield from self._below(_CROWDED * most)
         if len(self._overdue):
-            yield from (link for link in reversed(list(self._links)) if len(link) < self._limits.mux_con)
+            yield from (link for link in reversed(list(self._links)) if len(link) < most)
+
+    def _below(self, most: int) -> Iterator[Link]:
+        while (link := self._links.choose(most)) is not None:
+            yield link
 
     def _ask(self) -> None:
+        self._asked.seconds = max(self._relay.patience.request, dial_time(self.session))
         self._asked.add(object())
         self.session.send(Signal.CHANNEL)
 
@@ -282,7 +295,14 @@ class MuxServer(GatedServer):
         self._overdue.add(object())
         self._events.carrier_ready()  # a stalled session is better than none
         if waiting := self._events.waiting:
+            self.session.ask(max(self._relay.patience.request, 2 * self.session.rtt), self._told)
             self._require(waiting)
+
+    def _told(self, alive: bool) -> None:  # noqa: FBT001 - the answer itself
+        """Let users share full sessions with a living client: it opens no others, or is slow to do so."""
+        if alive:
+            self._answered = self._relay.loop.time()
+            self._events.carrier_ready()
 
     def _expect_surplus(self) -> None:
         """Count a session beyond the client's pool, which is closed when the peak is over."""
@@ -303,6 +323,7 @@ class MuxServer(GatedServer):
         """Open no more streams on the sessions of that channel; open streams go on."""
         self._asked.clear()
         self._overdue.clear()
+        self._answered = -math.inf
         self._surplus = 0
         if self._retiring:
             self._retiring.cancel()

@@ -49,9 +49,6 @@ class GateSession(ClientSession, Hashable, Protocol):
     def start(self) -> None:
         """Begin to read the control channel."""
 
-    def ask(self, within: float, told: Callable[[bool], None]) -> None:
-        """Ask for a sign of life; ``told`` gets False unless the client gives it within so many seconds."""
-
     def ping_if_silent(self) -> None:
         """Ping a silent control channel, which a proxy would close."""
 
