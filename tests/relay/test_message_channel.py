@@ -1,25 +1,34 @@
 """The end of a WebSocket connection as a channel."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from tests.support.net import PATIENCE, Peer, fill, until
 from tests.support.peers import EXTENDED
+from tests.support.sealed import seals
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.net.pollers import make_poller
 from backhaul.net.predicates import has_input
+from backhaul.relay.codec import Codec
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.outcome import ORDERLY, Outcome
 from backhaul.relay.patience import Patience
+from backhaul.relay.sealed_codecs import RecordCodec, SealedMessageCodec
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.relay.websocket_codec import WebSocketCodec
+from backhaul.security import kinds
+from backhaul.security.records import Seals
+from backhaul.security.session import Side
+from backhaul.wire import websocket
 from backhaul.wire.peer import V072
 from backhaul.wire.websocket import FrameParser, MessageReader
+
+DATA = bytes(range(256)) * 32
 
 pytestmark = pytest.mark.both_loops
 
@@ -149,6 +158,47 @@ class TestLingering:
         peer, _ = await self.answered(net, relay)
         await until(lambda: not relay.lingering)
         assert not await peer.closed()
+
+
+def sealed_messages(near: Seals, far: Seals) -> tuple[Codec, bytes]:
+    """Return the codec of a server, and a message of its client."""
+    parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
+    sealed = far.sealer.seal(bytes([kinds.DATA]) + DATA)
+    message = websocket.encode(websocket.BINARY, sealed, masked=True)
+    return SealedMessageCodec(near.sealer, near.opener, parser, masked=False), message
+
+
+def sealed_records(near: Seals, far: Seals) -> tuple[Codec, bytes]:
+    """Return the same in a byte stream."""
+    return RecordCodec(near.sealer, near.opener), far.sealer.frame(kinds.DATA, DATA)
+
+
+@pytest.mark.parametrize("make", [sealed_messages, sealed_records])
+@pytest.mark.parametrize("short", [False, True], ids=["complete", "short of memory"])
+async def test_a_part_of_a_record_counts_as_memory(
+    net: Net, make: Callable[[Seals, Seals], tuple[Codec, bytes]], *, short: bool
+) -> None:
+    poller = make_poller()
+    relay = Relay(poller)
+    (peer, conn), (user, sock) = await net.pair(), await net.pair()
+    codec, message = make(*(seals(side, payload=True) for side in (Side.SERVER, Side.CLIENT)))
+    channel = MessageChannel(relay, conn.sock, codec)
+    joined = FramedRelay(relay, channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    channel.start(joined)
+    joined.start()
+    await peer.send(message[:-2])
+    await until(lambda: relay.budget.held > len(DATA))
+    if short:
+        relay.budget.limit = relay.budget.held
+    await peer.send(message[-2:-1])
+    if short:
+        assert not await user.closed()
+    else:
+        await peer.send(message[-1:])
+        assert await user.receive(len(DATA)) == DATA
+        joined.close()
+    assert not relay.budget.held
+    poller.close()
 
 
 async def test_a_blocked_channel_is_not_pinged_and_a_silent_one_is_whole(net: Net) -> None:

@@ -63,9 +63,9 @@ def test_a_reader_knows_whether_a_record_has_begun() -> None:
     reading, record = Reading(opener), sealer.frame(0, b"body")
     assert reading.reader.between_records
     reading.feed(record[:2])
-    assert not reading.reader.between_records
+    assert (reading.reader.between_records, reading.reader.unfinished) == (False, 2)
     reading.feed(record[2:])
-    assert reading.reader.between_records
+    assert (reading.reader.between_records, reading.reader.unfinished) == (True, 0)
     assert reading.found == [(0, b"body")]
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backhaul.net.closing import linger
 from backhaul.net.poller import FAULT
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.mux")
 
+_ORPHAN: Final = 1 << 9  # bytes of memory that a stream takes which only the peer has not ended
+_LITTLE: Final = 1 << 13  # bytes that any session may keep, as many as there are of them
+
 MakeSender: TypeAlias = "Callable[[SenderOwner, SenderResources, socket.socket, StallDetector], Outlet]"
 
 
@@ -34,6 +37,7 @@ class Link(Reader):
     """Owns a connection and the session on it; its sender writes, and its detector notices stalls."""
 
     __slots__ = (
+        "_counted",
         "_ending",
         "_keepalive",
         "half_close",
@@ -71,6 +75,7 @@ class Link(Reader):
         """True if the peer keeps one direction of a stream open when the other ends; an attribute as above."""
         self.load = 0
         """The number of streams that was last reported to the owner."""
+        self._counted = 0  # bytes that the budget knows of
         self._ending = ""  # the reason why the link ends as soon as everything has left
         # A clock's beat is a mark by which others know the tunnel; v0.7.2 beats like one.
         self._keepalive = KeepaliveTimer(relay.loop, self, regular=not peer.extended)
@@ -125,7 +130,11 @@ class Link(Reader):
     def flush(self) -> None:
         """Send the pending control frames, unless the connection is blocked."""
         session = self.session
-        if (session.control or session.late) and not self.sender.blocked and not self.closed:
+        if not (session.control or session.late) or self.closed:
+            return
+        if self.sender.blocked:
+            self.weigh()
+        else:
             self.sender.transmit(session.take_control())
 
     def flush_late(self) -> None:
@@ -147,6 +156,8 @@ class Link(Reader):
         """Continue after everything has left: with consumed bytes, waiting streams, and the end."""
         self.settle()
         self.flush()
+        if self._counted:
+            self.weigh()
         self.sender.serve_turns()
         if self._ending:
             self.finish(self._ending)
@@ -197,8 +208,29 @@ class Link(Reader):
             self.tell_load()
             self.owner.stream_closed(self)
 
+    def weigh(self) -> None:
+        """Count in the budget what the peer makes this session keep, unless it is little."""
+        session = self.session
+        kept = session.orphans * _ORPHAN + len(session.control) + self._unfinished
+        if kept <= _LITTLE or self.closed:
+            kept = 0
+        if kept != self._counted:
+            self._counted = kept
+            self._relay.budget.hold(self, kept)
+
+    @property
+    def _unfinished(self) -> int:
+        """Bytes of a record that has arrived in part."""
+        return 0
+
+    def over_budget(self) -> None:
+        """End the session, for which too much is kept."""
+        self.end("its peer makes this end keep too much, and memory is short")
+
     def tell_load(self) -> None:
         """Tell the owner if the number of streams has changed; call it after a stream was opened."""
+        if self.session.orphans or self._counted:
+            self.weigh()
         if (load := len(self.session.streams)) != self.load:
             self.load = load
             self.owner.load_changed(self)
@@ -246,6 +278,7 @@ class Link(Reader):
         self.sender.close()
         self.stall.close()
         self._keepalive.end()
+        self.weigh()
         self._relay.links.discard(self)
         if self.conn.fileno() >= 0:
             self._relay.poller.forget(self.conn)

@@ -35,6 +35,10 @@ class Records(Protocol):
     deliver: Take
     """Takes the bytes of the session. It may be replaced between two calls of ``feed``, and within one."""
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes that are kept of a record whose end has not arrived yet."""
+
     def put_header(self, buffer: memoryview, at: int, size: int) -> int:
         """Put the header of a record of ``size`` bytes right before ``at``; return where it begins."""
 
@@ -74,6 +78,7 @@ class NoRecords:
     answers = b""
     closed = False
     bare = True
+    unfinished = 0
 
     def __init__(self, deliver: Take) -> None:
         self.deliver = deliver
@@ -104,6 +109,11 @@ class Messages(ABC):
         self.feed: Callable[[memoryview], None] = websocket.FrameParser(self, expect_masked=not masked).feed
         self.put_header: Callable[[memoryview, int, int], int] = functools.partial(websocket.put_header, masked=masked)
 
+    @property
+    def unfinished(self) -> int:
+        """None: pieces are delivered as they arrive."""
+        return 0
+
     @abstractmethod
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """Take a piece of a message. Raises RecordError."""
@@ -125,6 +135,11 @@ class MessageRecords(Messages):
     def __init__(self, opener: Opener, deliver: Take, *, masked: bool) -> None:
         super().__init__(deliver, masked=masked)
         self._collector = RecordMessages(opener)
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes that are kept of a record whose end has not arrived yet."""
+        return self._collector.unfinished
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """Take a record once it is complete. Raises RecordError."""

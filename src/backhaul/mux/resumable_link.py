@@ -162,8 +162,12 @@ class ResumableLink(RecordLink):
         Otherwise two ends with full spools could wait for each other.
         """
         session = self.session
-        if (session.control or session.late) and self.sender.clear and not self.closed:
+        if not (session.control or session.late) or self.closed:
+            return
+        if self.sender.clear:
             self.sender.transmit(session.take_control())
+        else:
+            self.weigh()
 
     def ask(self) -> None:
         """Send a frame that the other end acknowledges, to learn whether the connection is alive."""

@@ -153,8 +153,14 @@ class RecordLink(Link):
             self._records.feed(data)
         except (RecordError, WebSocketError) as error:
             raise AlteredError(str(error)) from None
+        if self._records.unfinished or self._counted:
+            self.weigh()
         if self._records.answers:
             self.milestone = 0
+
+    @property
+    def _unfinished(self) -> int:
+        return self._records.unfinished
 
     def _take_data(self, data: memoryview) -> None:
         self.session.feed(data)

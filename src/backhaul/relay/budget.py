@@ -1,4 +1,4 @@
-"""A limit on the bytes that all relays of a process hold for peers that do not read."""
+"""A limit on the bytes that all connections of a process make it keep: for peers that do not read, above all."""
 
 from typing import Final, Protocol
 
@@ -11,7 +11,7 @@ DEFAULT_LIMIT: Final = 16 << 20
 
 
 class Holder(Protocol):
-    """Keeps bytes until a socket takes them."""
+    """Keeps bytes, for a socket that does not take them or until the rest of them arrives."""
 
     def over_budget(self) -> None:
         """Drop the bytes, and end the connection with a reset."""
@@ -43,7 +43,7 @@ class Budget:
             size = self._sizes[largest]
             self._complaints.warn(
                 "budget",
-                f"reset a connection that left {size >> 10} KiB unread: all connections together hold more than "
+                f"reset a connection for which {size >> 10} KiB were kept: all connections together keep more than "
                 f"{self.limit >> 20} MiB; find the users or targets that do not read, or give the program more memory",
             )
             self.hold(largest, 0)

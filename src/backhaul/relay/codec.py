@@ -74,6 +74,10 @@ class Codec(Protocol):
     def whole_frames(self) -> bool:
         """True if the peer sends a message without a wait for an acknowledgement of its header."""
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes that are kept of a message whose end has not arrived yet."""
+
     def message(self, count: int) -> memoryview:
         """Return the message, in OUT, with the ``count`` bytes after the hole there."""
 

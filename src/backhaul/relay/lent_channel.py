@@ -140,6 +140,7 @@ class LentChannel(MessageChannel):
         self.broken = True  # for late calls: the connection is no longer this channel's
         if self._codec.pings:
             self._relay.pings.discard(self)
+        self._finish()
         rest = self._codec.rest()
         self._codec.release()
         self._lender.returned(self, rest)

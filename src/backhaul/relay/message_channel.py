@@ -15,6 +15,7 @@ from .channel import SHARED, Consumer
 from .codec import Codec
 from .message_sender import MessageSender
 from .rest import BROKEN, read_rest
+from .unfinished import Unfinished
 
 if TYPE_CHECKING:
     from .resources import ChannelResources
@@ -43,6 +44,7 @@ class MessageChannel(MessageSender):
         "_portion",
         "_reset_received",
         "_touched",
+        "_unfinished",
         "_unread",
         "burst",
         "frame_size",
@@ -72,6 +74,7 @@ class MessageChannel(MessageSender):
         self._end_received = False  # the peer has ended its direction
         self._end_sent = False  # this end has ended its direction
         self._reset_received = False  # the peer's user or target was reset
+        self._unfinished: Unfinished | None = None  # most messages end with a read
         self._unread = 0  # payload bytes that the user's socket has not taken yet
         codec.events = self
         if unsent:
@@ -257,11 +260,19 @@ class MessageChannel(MessageSender):
         pongs, self._pongs = self._pongs, b""
         if pongs and self.unsent < _MAX_PONGS:
             self._transmit(pongs)
+        if self._unfinished or self._codec.unfinished:
+            self._weigh()
         if error:
             self._relay.complaints.warn("message", f"reset a tunnel connection: {error}")
             self._lost(error)
         else:
             self.settle()
+
+    def _weigh(self) -> None:
+        """Count the part of a message that has arrived."""
+        if not self.broken:
+            self._unfinished = self._unfinished or Unfinished(self._relay.budget, self.over_budget)
+            self._unfinished.count(self._codec.unfinished)
 
     def _tell_taken(self) -> int:
         """Return the bytes that the socket has taken, as the peer is about to learn; they matter to lenders only."""
@@ -311,6 +322,7 @@ class MessageChannel(MessageSender):
         if self._backlog:
             self._backlog.drop()
             self._backlog = None
+        self._finish()
         if not self._consumer:
             self._relay.forget(self)
         if reset or self._ended or not self.half_close:
@@ -318,6 +330,12 @@ class MessageChannel(MessageSender):
         else:  # the peer acts on the last message, which a close with unread bytes could cost it
             linger(self._relay.poller, self._conn)
         self._codec.release()
+
+    def _finish(self) -> None:
+        """Count no part of a message any longer."""
+        if self._unfinished:
+            self._unfinished.count(0)
+            self._unfinished = None
 
     def _cut(self, error: OSError) -> None:
         """End because sending has failed; after a reset, read what had arrived first, but not within another read."""

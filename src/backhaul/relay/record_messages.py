@@ -20,6 +20,11 @@ class RecordMessages:
         self._opener = opener
         self._rest = _NO_BYTES  # the beginning of a record whose end has not arrived yet
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes that are kept of a record whose end has not arrived yet."""
+        return len(self._rest)
+
     def collect(self, opcode: int, piece: memoryview, *, message_end: bool) -> memoryview:
         """Return the record that ``piece`` completes, kind first; empty if there is none. Raises RecordError.
 

@@ -40,6 +40,11 @@ class RecordCodec:
         self._reader = RecordReader(opener, self._take)
         self.events: Events = NOBODY
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes that are kept of a record whose end has not arrived yet."""
+        return self._reader.unfinished
+
     def message(self, count: int) -> memoryview:
         """Seal ``count`` bytes in OUT, and return their record."""
         record = OUT[FRAMES_AT : FRAMES_AT + OVERHEAD + count]
@@ -106,6 +111,11 @@ class SealedMessageCodec(WebSocketFraming):
         self._sealer = sealer
         self._collector = RecordMessages(opener)
         self.pings = not masked
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes that are kept of a record whose end has not arrived yet."""
+        return self._collector.unfinished
 
     def message(self, count: int) -> memoryview:
         """Seal ``count`` bytes in OUT, and return their message."""

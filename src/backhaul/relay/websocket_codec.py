@@ -56,6 +56,11 @@ class WebSocketFraming(ABC):
         self._parser.sink = _DEAF
 
     @property
+    def unfinished(self) -> int:
+        """None: payload is passed on as it arrives."""
+        return 0
+
+    @property
     def between_messages(self) -> bool:
         """True if no part of another message has arrived."""
         return self._parser.between_messages

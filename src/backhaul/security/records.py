@@ -305,6 +305,11 @@ class RecordReader:
         """True if no part of another record has arrived."""
         return self._stopped or not self._rest
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes that are kept until the rest of a record arrives, or since a stop."""
+        return len(self._rest)
+
     def stop(self) -> None:
         """Keep the bytes after the present record."""
         self._stopped = True

@@ -114,6 +114,17 @@ class TestOrphans:
         with pytest.raises(FloodError, match="peer does not end its streams"):
             end.session.tick(20.0)
 
+    def test_far_too_many_end_the_session_at_the_next_stream(self) -> None:
+        end = self.end(2, Settings(version=2, orphan_limit=1))
+        with pytest.raises(FloodError, match="peer does not end its streams"):
+            end.feed(syn(11, 2))
+        assert {pipe.events[-1] for pipe in end.pipes} == {"lost"}
+
+    def test_as_many_as_the_limit_are_not_too_many(self) -> None:
+        end = self.end(2, Settings(version=2, orphan_limit=2))
+        end.feed(syn(11, 2))
+        assert len(end.session) == 5
+
     def test_a_few_may_stay(self) -> None:
         end = self.end(2)
         for beat in range(1, 10):

@@ -21,6 +21,7 @@ _USUAL: Final = Settings()  # as in a file without mux_* keys
 _MOST_VAIN: Final = 1 << 16
 
 _MOST_ORPHANS: Final = 256  # fair peers leave one for as long as a round trip takes
+_ORPHAN_LIMIT: Final = 1 << 14  # and in a round trip all of their users may leave
 
 # ruff: noqa: PLC0415 - what sealed connections need loads cryptography
 
@@ -80,6 +81,7 @@ def _between_two(settings: Settings) -> Settings:
         window_growth=(2 if usual else 1) * settings.receive_buffer,
         most_vain=_MOST_VAIN,
         most_orphans=_MOST_ORPHANS,
+        orphan_limit=_ORPHAN_LIMIT,
     )
 
 

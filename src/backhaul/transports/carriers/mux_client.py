@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backhaul.mux.link import Link
-from backhaul.mux.sink import TunnelStream
+from backhaul.mux.sink import NOBODY, TunnelStream
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.closing import release
 from backhaul.net.deadlines import Deadlines
@@ -40,6 +40,8 @@ log = logging.getLogger("backhaul.mux")
 _TARGET_TIMEOUT = 10.0  # seconds: the target follows the opening of a stream at once
 _GONE = "its control channel is gone"
 _MOST_ARRIVALS = 8  # users in a turn of the event loop: each costs 0.2 ms
+MAX_ARRIVING = 1 << 13
+"""Users whose targets are known, and not dialled yet: so many take two seconds."""
 MAX_UNADDRESSED = 1024  # streams without a target on one session: the accept backlog of the Go library
 
 
@@ -231,6 +233,10 @@ class MuxClient(PooledClient[Link]):
         self._addressing.discard(announced)
         if not announced.target:
             return
+        if len(self._arriving) >= MAX_ARRIVING:
+            self._relay.complaints.warn("arriving", f"user refused: {MAX_ARRIVING} others wait for their targets")
+            announced.refuse(reset=True)
+            return
         if not self._arriving:
             self._relay.loop.call_soon(self._report_some)
         self._arriving.append(announced)
@@ -289,7 +295,7 @@ class _Announced:
         self.datagrams = target.startswith(UDP_PREFIX)
         self.target = target.removeprefix(UDP_PREFIX) or "(empty)"
         self._addressed(self)
-        if rest:
+        if rest and not self._lost:
             self._keep(rest)
         return len(view) - len(rest)
 
@@ -356,6 +362,7 @@ class _Announced:
             self._link.session.reset(self._stream.id)
         self._stream.finish()
         self._stream.abandon()
+        self._stream.sink = NOBODY  # the server may keep the stream for ever
         if not self._link.feeding:
             self._link.settle()
         self._link.stream_closed()

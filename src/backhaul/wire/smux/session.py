@@ -27,6 +27,8 @@ _VAIN_OF_A_STREAM: Final = 256
 """Frames without an effect that each stream is worth at its end, when the peer's frames are on their way: updates, and
 payload in small pieces. They take no more time than the beginning and the end of a user."""
 
+_ORPHANED: Final = "peer does not end its streams"
+
 
 class Handler(Protocol[S]):
     """The owner of a session, to which it reports. No method may feed the session.
@@ -244,7 +246,7 @@ class Session(Generic[S]):
         if self.orphans > self.settings.most_orphans:
             self._orphans = frozenset(stream.id for stream in self.streams.values() if stream.abandoned)
             if len(before & self._orphans) > self.settings.most_orphans:
-                raise FloodError("peer does not end its streams")
+                raise FloodError(_ORPHANED)
 
     def close(self, reason: SmuxError) -> None:
         """End the session, for which smux has no frame, and tell every stream's sink the ``reason``."""
@@ -265,9 +267,7 @@ class Session(Generic[S]):
         """Count a frame without an effect. Raises SmuxError, because all other sessions wait while one is parsed."""
         self._vain += 1
         if self._vain > self.settings.most_vain:
-            error = FloodError("peer floods the session with frames that have no effect")
-            self.close(error)
-            raise error
+            self._flooded("peer floods the session with frames that have no effect")
 
     def _parse(self, data: memoryview) -> None:
         end, position = len(data), 0
@@ -351,6 +351,8 @@ class Session(Generic[S]):
             self._handler.on_bye()
 
     def _on_syn(self, stream_id: int) -> None:
+        if self.orphans > self.settings.orphan_limit:
+            self._flooded(_ORPHANED)
         if stream_id not in self.streams and len(self.streams) < self.settings.max_streams:
             self._handler.on_stream(self._add(stream_id))
             return
@@ -376,6 +378,11 @@ class Session(Generic[S]):
             own = self._version
             self._fail(f"peer speaks smux version {version}, this end is set to {own} (mux_version)")
         self._fail(f"peer does not speak smux: its frame begins with byte {version}")
+
+    def _flooded(self, text: str) -> NoReturn:
+        error = FloodError(text)
+        self.close(error)
+        raise error
 
     def _fail(self, text: str) -> NoReturn:
         error = SmuxError(text)

@@ -38,3 +38,5 @@ class Settings:
     most_orphans: float = math.inf
     """Streams that this end has finished and abandoned, and that the peer may leave open from one NOP of this end to
     the next. The Go library has no limit."""
+    orphan_limit: float = math.inf
+    """The same at once: if there are more, the peer may open no further stream. The Go library has no limit."""
