@@ -16,7 +16,8 @@ LIMIT = 1 << 20
 
 
 class Holder:
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, owner: str = "one") -> None:
+        self.owner = owner
         self.backlog = Backlog(budget, self)
         self.resets = 0
 
@@ -83,6 +84,42 @@ def test_the_largest_backlog_is_dropped_first(budget: Budget, holder: Holder) ->
     other.backlog.add(bytes(LIMIT - 1))
     holder.backlog.add(b"ab")
     assert (holder.resets, other.resets, budget.held) == (0, 1, 2)
+
+
+def test_the_owner_that_has_most_loses_its_largest_first(budget: Budget, holder: Holder) -> None:
+    others = [Holder(budget, "other") for _ in range(100)]
+    holder.backlog.add(bytes(LIMIT // 8))
+    for number, other in enumerate(others):
+        other.backlog.add(bytes(LIMIT // 100 + number))
+    assert budget.held <= LIMIT
+    assert holder.resets == 0
+    assert 12 < sum(other.resets for other in others) < 20
+
+
+def test_a_reset_that_ends_others_leaves_them_alone(budget: Budget) -> None:
+    class Twin(Holder):
+        def over_budget(self) -> None:
+            super().over_budget()
+            last.backlog.drop()
+
+    last = Holder(budget)
+    last.backlog.add(bytes(LIMIT // 2))
+    twin = Twin(budget)
+    twin.backlog.add(bytes(LIMIT // 2 + 1))
+    assert (twin.resets, last.resets, budget.held) == (1, 0, 0)
+
+
+def test_a_reset_that_grows_others_goes_on(budget: Budget) -> None:
+    class Growing(Holder):
+        def over_budget(self) -> None:
+            super().over_budget()
+            last.backlog.add(bytes(LIMIT))
+
+    last = Holder(budget)
+    last.backlog.add(b"a")
+    growing = Growing(budget)
+    growing.backlog.add(bytes(LIMIT))
+    assert (growing.resets, last.resets, budget.held) == (1, 1, 0)
 
 
 def test_a_backlog_may_be_dropped_while_it_grows(budget: Budget, holder: Holder) -> None:

@@ -149,7 +149,7 @@ class Near:
         self.closed = True
 
 
-@dataclass
+@dataclass(eq=False)
 class Stage(CarrierStage):
     """Owners of connections on both ends of a tunnel, with keys in common."""
 

@@ -13,7 +13,7 @@ from .mux import Indifferent
 from .net import Sockets
 
 
-@dataclass
+@dataclass(eq=False)
 class CarrierStage:
     """A relay, and the carriers that are gone."""
 

@@ -45,7 +45,7 @@ Kind = type[RawIdle] | type[WsIdle]
 KINDS: list[Kind] = [RawIdle, WsIdle]
 
 
-@dataclass
+@dataclass(eq=False)
 class Stage(CarrierStage):
     """Makes connections and users. No connection comes back after its user."""
 

@@ -1,5 +1,6 @@
 """The reports of a session to the transport that owns it."""
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from .sink import TunnelStream
 
 
-class LinkOwner(Protocol):
+class LinkOwner(Hashable, Protocol):
     """The transport that decides about the streams of a link."""
 
     def stream_opened(self, link: "Link", stream: "TunnelStream") -> None:

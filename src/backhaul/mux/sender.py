@@ -2,6 +2,7 @@
 
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.errors import reason
@@ -22,6 +23,10 @@ class SenderOwner(Protocol):
     """The link that a sender belongs to."""
 
     closed: bool
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that the session belongs to."""
 
     def drained(self) -> None:
         """Continue, because everything has left and the connection accepts bytes again."""
@@ -128,6 +133,11 @@ class Sender(Outlet):
     def transmit_clear(self, data: bytes) -> None:
         """Send bytes as they are: there are no records."""
         self.transmit(data)
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that the session belongs to."""
+        return self._owner.owner
 
     def over_budget(self) -> None:
         """End the session, whose peer does not read."""

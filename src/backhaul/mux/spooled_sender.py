@@ -1,7 +1,7 @@
 """The sending half of a session that outlives its connections: sent bytes are kept until they are acknowledged."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Final
 
 from .resume import Spool
@@ -68,6 +68,11 @@ class SpooledSender(Outlet):
         """The bytes that are not acknowledged."""
         self._use(make_line(self, relay, conn, stall, records=records))
         self._live = True  # what is sent leaves at once
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that the session belongs to."""
+        return self._owner.owner
 
     @property
     def unsent(self) -> int:

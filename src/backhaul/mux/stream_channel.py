@@ -1,5 +1,6 @@
 """A smux stream as the channel of one user."""
 
+from collections.abc import Hashable
 from typing import Final
 
 from backhaul.relay.channel import FRAMES_AT, HEADER_ROOM, Consumer
@@ -29,6 +30,11 @@ class SmuxChannel:
     def attach(self, consumer: Consumer) -> None:
         """Deliver to ``consumer`` from now on."""
         self._stream.sink = consumer
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that the session belongs to."""
+        return self._link.owner
 
     @property
     def burst(self) -> int:

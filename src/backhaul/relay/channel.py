@@ -1,5 +1,6 @@
 """The contract between a user's way through the tunnel and its consumer, and the buffer for outgoing frames."""
 
+from collections.abc import Hashable
 from typing import Final, Protocol
 
 from backhaul.net.buffers import shared_buffer
@@ -70,6 +71,10 @@ class Channel(Protocol):
     """One user's way through the tunnel, with frames of its own."""
 
     header_room: int  # bytes of the hole before each payload
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that it belongs to."""
 
     @property
     def frames(self) -> Frames:

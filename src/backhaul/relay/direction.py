@@ -7,6 +7,7 @@ splice, where the kernel moves the bytes from socket to socket through a pipe.
 import os
 import socket
 import ssl
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.buffers import shared_buffer
@@ -31,6 +32,7 @@ class Owner(Protocol):
     closed: bool
     state: State
     latest: "Direction"  # the one in which bytes moved last
+    owner: Hashable  # the transport that carries it
 
     @property
     def relay(self) -> "DirectionResources":
@@ -98,6 +100,11 @@ class Direction:
             self.pair.relay.poller.guard(self.source, self.pair)
         else:
             self.pair.relay.poller.own(self.source, self.readable, self.pair)
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that carries the pair."""
+        return self.pair.owner
 
     @property
     def stalled(self) -> bool:

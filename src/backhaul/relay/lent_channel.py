@@ -9,6 +9,7 @@ After anything else the connection is closed, as if it were for a single user.
 
 import socket
 from abc import abstractmethod
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.errors import TransportError
@@ -35,6 +36,10 @@ class Joined(Consumer, Protocol):
 
 class Lender(Protocol):
     """The owner of a connection before and after each user, for whom either ``returned`` or ``lost`` is called once."""
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that the connection belongs to."""
 
     def returned(self, channel: "LentChannel", rest: bytes) -> None:
         """Take the connection back, which is as new; the next user begins with ``rest``."""
@@ -69,7 +74,7 @@ class LentChannel(MessageChannel):
         self._due = False  # the connection goes back once this read has been parsed and everything is sent
         self._told = _NOT_TOLD  # bytes that the target had taken at the end of its direction, as the client has told
         self._freed = False  # the server has learnt that the client gives the connection back
-        super().__init__(relay, conn, codec, unsent)
+        super().__init__(relay, conn, codec, unsent, owner=lender.owner)
 
     def feed(self, data: memoryview) -> None:
         """Parse bytes of the connection, and give it back when they were the last."""

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError, reason
@@ -11,6 +12,7 @@ from backhaul.net.poller import WOULD_BLOCK
 from backhaul.net.portion import LEAST, MOST, handle
 from backhaul.net.predicates import acknowledge
 
+from .budget import ANYBODY
 from .channel import SHARED, Consumer
 from .codec import Codec
 from .message_sender import MessageSender
@@ -38,6 +40,7 @@ class MessageChannel(MessageSender):
         "_end_sent",
         "_ended",
         "_lingering",
+        "_owner",
         "_parked",
         "_paused",
         "_pongs",
@@ -56,9 +59,18 @@ class MessageChannel(MessageSender):
     stream = ""
     frames = SHARED
 
-    def __init__(self, relay: "ChannelResources", conn: socket.socket, codec: Codec, unsent: bytes = b"") -> None:
+    def __init__(
+        self,
+        relay: "ChannelResources",
+        conn: socket.socket,
+        codec: Codec,
+        unsent: bytes = b"",
+        *,
+        owner: Hashable = ANYBODY,
+    ) -> None:
         """``unsent`` is the rest of a message that has been sent in part, and goes first."""
         super().__init__(relay, conn)
+        self._owner = owner
         self._codec = codec
         self.header_room = codec.header_room
         self.frame_size = self.burst = self.quantum = codec.frame_size  # there are no others on the connection
@@ -79,6 +91,11 @@ class MessageChannel(MessageSender):
         codec.events = self
         if unsent:
             self._keep(unsent)
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that the connection belongs to."""
+        return self._owner
 
     def start(self, consumer: Consumer, *, unread: int = 0, ended: bool = False) -> None:
         """Deliver to ``consumer``, which holds ``unread`` bytes; ``ended``: the peer has ended its direction since."""
@@ -271,7 +288,7 @@ class MessageChannel(MessageSender):
     def _weigh(self) -> None:
         """Count the part of a message that has arrived."""
         if not self.broken:
-            self._unfinished = self._unfinished or Unfinished(self._relay.budget, self.over_budget)
+            self._unfinished = self._unfinished or Unfinished(self._relay.budget, self._owner, self.over_budget)
             self._unfinished.count(self._codec.unfinished)
 
     def _tell_taken(self) -> int:

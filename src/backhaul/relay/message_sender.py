@@ -2,6 +2,7 @@
 
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from backhaul.net.poller import FAULT, WOULD_BLOCK
@@ -27,6 +28,11 @@ class MessageSender(ABC):
         """True while the connection takes no bytes."""
         self.broken = False
         """True once the connection is gone."""
+
+    @property
+    @abstractmethod
+    def owner(self) -> Hashable:
+        """The transport that the connection belongs to."""
 
     @property
     def unsent(self) -> int:

@@ -2,12 +2,14 @@
 
 import errno
 import socket
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, NamedTuple
 
 from backhaul.net.closing import release
 from backhaul.net.poller import FAULT
 
 from . import half_close as rule
+from .budget import ANYBODY
 from .direction import Direction
 from .outcome import ORDERLY, Done, Ending, Outcome, Progress
 from .rest import read_rest
@@ -32,10 +34,12 @@ class Pair:
     ``near`` is the end towards the user, ``far`` the end towards the target.
     """
 
-    __slots__ = ("_hold", "_table", "closed", "done", "latest", "relay", "state", "to_far", "to_near")
+    __slots__ = ("_hold", "_table", "closed", "done", "latest", "owner", "relay", "state", "to_far", "to_near")
 
     def __init__(self, relay: "PairResources", near: End, far: End, traffic: Traffic, done: Done | None) -> None:
         self.relay = relay
+        self.owner: Hashable = ANYBODY
+        """The transport that carries it."""
         self.done = done
         self.closed = False
         self.to_far = Direction(self, rule.USER, near.sock, far.sock, traffic.received, hasty=not near.half_close)
@@ -153,13 +157,16 @@ def join_sockets(
     preface: bytes = b"",
     sent_before: int = 0,
     done: Done | None = None,
+    owner: Hashable = ANYBODY,
     kind: type[Pair] = Pair,
 ) -> Pair:
     """Join both ends; send ``preface`` to the far end first, and call ``done`` when both are closed.
 
+    ``owner`` is the transport that carries them.
     ``sent_before`` is the number of the user's bytes that were read before; they are in ``preface`` or have left.
     """
     pair = kind(relay, near, far, traffic, done)
+    pair.owner = owner
     pair.to_far.count(sent_before)
     relay.live.add(pair)
     try:

@@ -2,7 +2,7 @@
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from backhaul.net.poller import WOULD_BLOCK
@@ -33,6 +33,11 @@ class PayloadWriter(ABC):
         self._pieces: list[memoryview] | tuple[()] = ()
         self._backlog: Backlog | None = None  # most relays never need one
         self._answered = False  # the channel moved bytes last
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that carries the payload."""
+        return self.channel.owner
 
     def deliver(self) -> None:
         """Write the pieces in the shared buffer; keep a copy of those that the socket does not take."""

@@ -68,7 +68,7 @@ class IdleCarrier(Hashable, Protocol):
         """Close the connection with a reset, because bytes may have left in part."""
 
 
-class CarrierOwner(Protocol):
+class CarrierOwner(Hashable, Protocol):
     """The owner of idle connections on the public end, to which they report."""
 
     @property
@@ -288,7 +288,7 @@ class IdleConnection(Hashable, Protocol):
         """Close the connection."""
 
 
-class IdleOwner(Protocol):
+class IdleOwner(Hashable, Protocol):
     """The owner of idle connections on the client, to which they report."""
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:

@@ -3,7 +3,7 @@
 import functools
 import socket
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +39,11 @@ class MessageIdle(SilentConnection):
         self._owner = owner
         self._opened = relay.loop.time()
         self._users = 0
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that it belongs to."""
+        return self._owner
 
     @property
     def wanted(self) -> bool:
@@ -122,7 +127,7 @@ class MessageIdle(SilentConnection):
         """Return the codec for the bytes after those."""
 
     def _channel(self, unsent: bytes) -> MessageChannel:
-        return MessageChannel(self._relay, self._sock, self._codec(), unsent)
+        return MessageChannel(self._relay, self._sock, self._codec(), unsent, owner=self._owner)
 
     def _user_channel(self, unsent: bytes, before: int) -> MessageChannel:
         """Return the channel of a user, whose target gets ``before`` bytes before those of the user."""
@@ -143,6 +148,11 @@ class LentConnection(SilentConnection):
         super().__init__(relay, connection)
         self._owner = owner
 
+    @property
+    def owner(self) -> Hashable:
+        """The transport that it belongs to."""
+        return self._owner
+
     def returned(self, channel: LentChannel, rest: bytes) -> None:
         """Be idle again, unless the next user has arrived already, whose bytes begin with ``rest``."""
         del channel
@@ -158,7 +168,7 @@ class LentConnection(SilentConnection):
 
     def _single(self, codec: Codec) -> "MakeChannel":
         """Return the maker of a channel after which the connection is closed."""
-        return functools.partial(MessageChannel, self._relay, self._sock, codec)
+        return functools.partial(MessageChannel, self._relay, self._sock, codec, owner=self._owner)
 
     def _lent(self, codec: LentCodec) -> "MakeChannel":
         """Return the maker of a channel after which the connection may be idle again."""

@@ -4,7 +4,7 @@ import functools
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from backhaul.mux.link import Link
@@ -277,6 +277,11 @@ class _Announced:
     def waits(self) -> bool:
         """True unless the user has left."""
         return not self._lost
+
+    @property
+    def owner(self) -> Hashable:
+        """The transport that the session belongs to."""
+        return self._link.owner
 
     def on_data(self, view: memoryview) -> int:
         """Read the target; keep the bytes after it."""

@@ -66,6 +66,7 @@ class RawIdle(SilentConnection):
             preface=rest,
             sent_before=len(user.early),
             done=user.done,
+            owner=self._owner,
             kind=pair_of(user.traffic),
         )
         if user.reset:
@@ -138,7 +139,7 @@ class RawIdleConnection(SilentConnection):
             self._owner.addressed(self, RawFlowArrival(self._relay, connection, target))
         else:
             end = End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
-            self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest))
+            self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest, self._owner))
 
     def _complain(self, what: str) -> None:
         what = f"{what}; both ends need the same transport"
@@ -153,11 +154,12 @@ class RawIdleConnection(SilentConnection):
 class RawArrival:
     """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
 
-    __slots__ = ("_end", "_relay", "_rest", "target")
+    __slots__ = ("_end", "_owner", "_relay", "_rest", "target")
     datagrams = False
 
-    def __init__(self, relay: "RawResources", end: End, target: str, rest: bytes) -> None:
+    def __init__(self, relay: "RawResources", end: End, target: str, rest: bytes, owner: IdleOwner) -> None:
         self._relay = relay
+        self._owner = owner
         self._end = end
         self._rest = rest
         self.target = target
@@ -165,7 +167,16 @@ class RawArrival:
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Join it with the target; bytes that arrived early go first."""
         rest, target = self._rest, End(sock, half_close=True)
-        join_sockets(self._relay, self._end, target, traffic, preface=rest, sent_before=len(rest), done=done)
+        join_sockets(
+            self._relay,
+            self._end,
+            target,
+            traffic,
+            preface=rest,
+            sent_before=len(rest),
+            done=done,
+            owner=self._owner,
+        )
 
     def refuse(self, *, reset: bool) -> None:
         """Close the connection."""
