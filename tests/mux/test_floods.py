@@ -57,7 +57,7 @@ async def test_small_frames_are_read_a_few_at_a_time(net: Net) -> None:
         steps.append(owner.opened - before)
         before = owner.opened
     await sending
-    assert len([step for step in steps if step > A_FEW]) <= 1  # the first one shows what they cost
+    assert max(steps) <= A_FEW
     link.end("the test is over")
     relay.close()
     poller.close()

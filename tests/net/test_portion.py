@@ -49,8 +49,8 @@ def test_portions_have_a_least_size() -> None:
 def test_a_part_of_a_record_costs_nothing_yet() -> None:
     parts = Connection()
     parts.read(100 * SLOW)
-    parts.read(0.0, times=8)
-    assert parts.sizes == [MOST] + [LEAST << power for power in range(6)] + [MOST] * 2
+    parts.read(0.0, times=10)
+    assert parts.sizes == [MOST] + [LEAST << power for power in range(8)] + [MOST] * 2
     parts.read(100 * SLOW)
     assert parts.portion == LEAST
 

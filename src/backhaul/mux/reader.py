@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from backhaul.errors import reason
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import WOULD_BLOCK
-from backhaul.net.portion import LEAST, MOST, handle
+from backhaul.net.portion import FIRST, LEAST, MOST, handle
 from backhaul.net.predicates import acknowledge
 from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.smux import HEADER_SIZE, Session, SmuxError
@@ -88,7 +88,7 @@ class Reader(Transient, ABC):
         """Consumers with payload that still lies in the shared buffer."""
         self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
         self._fresh = fresh  # its first bytes may be a handshake of v0.7.2
-        self._portion = MOST
+        self._portion = FIRST
         self._paused = False  # the connection is not read, because the session has no room
         self._parse: Callable[[memoryview], None] = session.feed
         self.milestone: float = math.inf
