@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _LARGE: Final = 1 << 16  # bytes of frames that are kept where they are, instead of copied
 _STEP: Final = 1 << 18  # bytes that are sent between two looks at the memory, while more than half of it is free
 _SMALL_STEP: Final = 1 << 14  # and afterwards
-_MOST_CONTROL: Final = 1 << 22  # bytes beyond the limit; control frames are sent above it, and need little in fair use
 
 MakeLine = Callable[..., "RecordSender"]
 
@@ -32,6 +31,7 @@ class SpooledSender(Outlet):
 
     __slots__ = (
         "_asked",
+        "_ceiling",
         "_counted",
         "_limits",
         "_line",
@@ -61,6 +61,7 @@ class SpooledSender(Outlet):
         self._relay = relay
         self._limits = limits
         self._most = self._limits.share  # bytes above which streams wait
+        self._ceiling = self._most  # bytes above which all are control frames: streams that had more have stopped
         self._counted = 0  # bytes of memory that the limits know of
         self._question = question
         self._look_at = _STEP  # bytes of the spool at which its memory is looked at
@@ -200,7 +201,7 @@ class SpooledSender(Outlet):
         """Let streams wait if they have to; they go on when the connection takes bytes, or an acknowledgement comes."""
         if self._crowded() or self._line.blocked:
             self.blocked = True
-        if self._counted > self._most + _MOST_CONTROL:
+        if self._counted > self._ceiling + self._limits.most_control:
             self._owner.end("the other end acknowledges nothing")
 
     def _crowded(self) -> bool:
@@ -212,6 +213,7 @@ class SpooledSender(Outlet):
     def _full(self) -> bool:
         """Return whether the spool is full; the other end is asked once for an acknowledgement, which may be late."""
         self._most = self._limits.most(self._most)
+        self._ceiling = max(self._most, min(self._ceiling, self._counted))
         full = self._counted >= self._most
         if full and self.clear and self._asked != self.spool.acknowledged:
             self._asked = self.spool.acknowledged

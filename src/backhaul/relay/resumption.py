@@ -17,6 +17,7 @@ _LARGEST: Final = 16 << 20  # bytes for one whose line holds so many
 _MOST_FINISHED: Final = 256  # sessions; those with streams are as many as users allow
 _MOST_ENDED: Final = 256  # sessions
 _LEAST: Final = 1 << 18  # bytes for each, however many there are
+_CONTROL: Final = 1 << 22  # bytes of control frames
 
 
 class Resumable(Protocol):
@@ -192,6 +193,11 @@ class Resumption:
         if self.held < self.memory // 2:
             return min(2 * before, _LARGEST)
         return before if self.held < self.memory else self.share
+
+    @property
+    def most_control(self) -> int:
+        """Bytes of control frames that a session may keep beyond that; they do not wait, and are few in fair use."""
+        return _CONTROL if self.held < self.memory else _LEAST
 
     @property
     def keeps_finished(self) -> bool:
