@@ -7,7 +7,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ _PORTS = itertools.count(random.randrange(10000))  # noqa: S311 - two test runs 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
-_STANDSTILL = 0.1  # seconds without progress: a relay may only wait for its turn
+# A relay without progress may only wait for its turn. A process that a busy machine stops for all of this time has
+# served its sockets in the first of these turns.
+_TURNS, _TURN = 10, 0.01  # seconds
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -259,13 +261,19 @@ async def until_reset(peer: Peer) -> bytes:
 
 async def fill(peer: Peer) -> int:
     """Send until no buffer along the way accepts more; return the number of bytes."""
-    total = 0
-    with contextlib.suppress(TimeoutError):
-        while True:
-            total += peer.fill()
-            async with asyncio.timeout(_STANDSTILL):
-                await ready([peer.sock], write=True)
+    total = peer.fill()
+    while await _accepts_more(peer):
+        total += peer.fill()
     return total
+
+
+async def _accepts_more(peer: Peer) -> bool:
+    for _ in range(_TURNS):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TURN):
+                await ready([peer.sock], write=True)
+                return True
+    return False
 
 
 async def upload(peer: Peer) -> None:
@@ -273,6 +281,18 @@ async def upload(peer: Peer) -> None:
     with contextlib.suppress(OSError):
         while True:
             await peer.send(bytes(65536))
+
+
+@contextlib.asynccontextmanager
+async def uploading(peers: Iterable[Peer]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Let peers upload during the block, which gets their tasks."""
+    tasks = [asyncio.create_task(upload(peer)) for peer in peers]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def received_before_the_end(peer: Peer) -> bytes:
