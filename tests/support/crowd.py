@@ -48,8 +48,7 @@ async def main(transport: str, bind_port: str, target: str, *numbers: str) -> No
     await until(lambda: all(client.session().connected for client in clients), patience=60)
     print("connected", flush=True)  # noqa: T201
     await asyncio.to_thread(sys.stdin.read)
-    for client in clients:
-        await client.stop()
+    await asyncio.gather(*(client.stop() for client in clients))
 
 
 if __name__ == "__main__":

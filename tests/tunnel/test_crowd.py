@@ -37,7 +37,8 @@ async def crowd(transport: str, bind_port: int, target: int) -> AsyncIterator[No
         yield
     finally:
         for process in processes:
-            process.kill()
+            assert process.stdin
+            process.stdin.close()
         await asyncio.gather(*(process.wait() for process in processes))
 
 
