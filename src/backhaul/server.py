@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
@@ -64,8 +65,9 @@ class Server:
         patience: Patience = DEFAULT_PATIENCE,
         *,
         store: Store = NOWHERE,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """``store`` keeps the bytes of users for limits of a day or a month."""
+        """``store`` keeps the bytes of users for limits of a day or a month; ``clock`` returns seconds since 1970."""
         self.config = config
         self._listeners = listeners or Listeners()
         self.stopping = False
@@ -79,7 +81,7 @@ class Server:
         self.tunnels: dict[str, ServerTunnel] = {}
         """The tunnels by the names of their clients."""
         self._everyone = Headcount()
-        self._limiting = Limiting(self.relay, timings, self._everyone, news=self.news, store=store)
+        self._limiting = Limiting(self.relay, timings, self._everyone, news=self.news, store=store, clock=clock)
         self._roll = server_roll(self.relay.live, self.relay.flows, self.tunnels)
         self._report: Report | None = None
         self._settings = self._make_settings()

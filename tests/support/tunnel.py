@@ -22,6 +22,7 @@ from backhaul.tunnel.ledger import NOWHERE, Store
 from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines
+from .clock import Clock
 from .leaks import Books
 from .middlebox import Line, Middlebox
 from .net import HOST, PATIENCE, Peer, Sockets, free_port, until
@@ -143,6 +144,7 @@ class Net(Sockets):
         self.transport = transport
         self.limits = DEFAULT_LIMITS  # for servers started from now on
         self.store: Store = NOWHERE  # of their users' bytes
+        self.clock = Clock()  # which tells the day of these bytes
         self.patience: dict[str, Any] = {}  # replaces limits of Patience in the ends that are started from now on
         self.timings: dict[str, Any] = {}  # the same for limits of Timings
         self._books = Books()
@@ -193,7 +195,8 @@ class Net(Sockets):
     async def run(self, config: ServerConfig, timings: Timings = NO_WAIT, listeners: Listeners | None = None) -> Server:
         """Start the server of a configuration."""
         timings = replace(timings, **self.timings)
-        server = Server(config, timings, self.limits, listeners, Patience(**self.patience), store=self.store)
+        patience = Patience(**self.patience)
+        server = Server(config, timings, self.limits, listeners, patience, store=self.store, clock=self.clock)
         await server.start()
         self._servers.append(server)
         return server

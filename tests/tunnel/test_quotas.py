@@ -225,7 +225,7 @@ async def test_the_next_day_admits_users_again(net: Net) -> None:
 
 async def test_many_sources_that_are_used_up_are_forgotten_with_their_bytes(net: Net) -> None:
     relay = (await net.server(free_port())).relay
-    quotas = Quotas(relay, Timings(), News(), NOWHERE, most=4)
+    quotas = Quotas(relay, Timings(), News(), NOWHERE, Clock(), most=4)
     await quotas.apply(LimitTables(Limits(bytes_per_day_per_source=10)))
     sources = [f"2001:db8:0:{number:x}::1" for number in range(100)]
     for number, ip in enumerate(sources):

@@ -28,13 +28,20 @@ class Limiting:
     """Changes and ends all limits together."""
 
     def __init__(
-        self, relay: "LookResources", timings: Timings, everyone: Headcount, *, news: News, store: Store
+        self,
+        relay: "LookResources",
+        timings: Timings,
+        everyone: Headcount,
+        *,
+        news: News,
+        store: Store,
+        clock: Callable[[], float],
     ) -> None:
         """Begin without limits; ``everyone`` has the number of present users.
 
-        ``store`` keeps the bytes of the present day and month.
+        ``store`` keeps the bytes of the present day and month, which ``clock`` tells in seconds since 1970.
         """
-        self.quotas = Quotas(relay, timings, news, store)
+        self.quotas = Quotas(relay, timings, news, store, clock)
         self._everyone = everyone
         self.admission = Admission(NetworkFiles(timings.lists), relay.loop.time, self._present, self.quotas.objection)
         self.rates = RateTable(relay.loop)

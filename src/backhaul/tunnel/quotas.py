@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -97,7 +96,7 @@ class Quotas:
         timings: Timings,
         news: News,
         store: Store,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
         *,
         most: int = MOST,
     ) -> None:
