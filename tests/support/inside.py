@@ -32,7 +32,7 @@ def sockets(kind: socket.SocketKind) -> Iterator[socket.socket]:
 
 def used(port: int) -> Iterator[socket.socket]:
     """Yield the ends that have received much."""
-    return (sock for sock in ends(port) if _received(sock) >= MUCH)
+    return (sock for sock in ends(port) if received(sock) >= MUCH)
 
 
 def at(port: int) -> Iterator[socket.socket]:
@@ -45,6 +45,7 @@ def towards(port: int) -> Iterator[socket.socket]:
     return (sock for sock in ends(port) if sock.getpeername()[1] == port)
 
 
-def _received(sock: socket.socket) -> int:
+def received(sock: socket.socket) -> int:
+    """Return the bytes that a connection has received."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
     return int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder)

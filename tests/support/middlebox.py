@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from backhaul.net.tcp_info import unacknowledged
 
+from .inside import received
 from .net import HOST, Listener
 
 # A socket gets only the packets that its filter passes; the kernel acknowledges no others: socket(7), SO_ATTACH_FILTER.
@@ -52,9 +53,10 @@ class Path:
         if line.rate < math.inf:  # otherwise the kernel holds seconds of a narrow line
             for end in self._ends:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        self._passed = _Passed(), _Passed()
         self._pumps = [
-            asyncio.ensure_future(_pump(client, server, line)),
-            asyncio.ensure_future(_pump(server, client, line)),
+            asyncio.ensure_future(_pump(client, server, line, self._passed[0])),
+            asyncio.ensure_future(_pump(server, client, line, self._passed[1])),
         ]
 
     def freeze(self) -> None:
@@ -68,8 +70,10 @@ class Path:
 
     @property
     def settled(self) -> bool:
-        """True if the middlebox has nothing to repeat, which would pass a line that swallows packets."""
-        return not any(unacknowledged(end) for end in self._ends)
+        """True if the middlebox has nothing to send or to repeat, which would pass a line that swallows packets."""
+        ways = zip(self._ends, self._passed, self._pumps, strict=True)
+        passed = all(pump.done() or received(end) == passed.count for end, passed, pump in ways)
+        return passed and not any(map(unacknowledged, self._ends))
 
     def swallow(self) -> None:
         """Drop every packet of both ends, acknowledgements included, like a line that is down."""
@@ -114,7 +118,13 @@ class Path:
             end.close()
 
 
-async def _pump(source: socket.socket, sink: socket.socket, line: "Line") -> None:
+class _Passed:
+    """A number of bytes."""
+
+    count = 0
+
+
+async def _pump(source: socket.socket, sink: socket.socket, line: "Line", passed: _Passed) -> None:
     """Pass on bytes and their end, as ``line`` allows."""
     loop = asyncio.get_running_loop()
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_UNDER_WAY if line.delay else 1)
@@ -126,6 +136,7 @@ async def _pump(source: socket.socket, sink: socket.socket, line: "Line") -> Non
             if not data:
                 break
             await loop.sock_sendall(sink, data)
+            passed.count += len(data)
         sink.shutdown(socket.SHUT_RDWR if reading.result() else socket.SHUT_WR)
     except OSError:
         with contextlib.suppress(OSError):
