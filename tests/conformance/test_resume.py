@@ -197,10 +197,10 @@ async def test_a_server_with_a_full_line_acknowledges_what_it_receives(any_net: 
     listener = any_net.listen()
     lines, line = f"{form}\nmux_con = {FEW}", Line(rate=1_000_000)
     torn = await Torn.start(any_net, lines, form, pool=1, target=listener.port, line=line)
+    (server,), (client,) = sessions(torn.server), sessions(torn.client)  # users who fill them cause others
     pairs = [(await any_net.dial(torn.port), await listener.accept()) for _ in range(FEW)]
     sending = [asyncio.create_task(user.send(BULK)) for user, _ in pairs]
     receiving = [asyncio.create_task(target.receive(len(BULK))) for _, target in pairs]
-    (server,), (client,) = sessions(torn.server), sessions(torn.client)
     await until(lambda: server.sender.blocked and client.received > len(BULK) // 4)
     signs = client.signs
     await pairs[0][1].send(b"answer")
