@@ -33,6 +33,7 @@ from .errors import BackhaulError
 log = logging.getLogger("backhaul.client")
 
 _INSTANCE: Final = 16  # bytes: no two clients have the same
+_LOOK_EVERY: Final = 0.02  # seconds, at the stop
 
 
 class Client:
@@ -105,9 +106,16 @@ class Client:
         await self._servers.stop(Signal.CLOSED)
         self.relay.resumption.leave_peer("")  # servers have no names
         settle = min(self._timings.settle, self.config.shutdown_timeout)
-        await asyncio.gather(*(tunnel.settled(settle) for tunnel in self._tunnels()))
+        await asyncio.gather(self._flows_settled(settle), *(tunnel.settled(settle) for tunnel in self._tunnels()))
         await self.relay.drained(self.config.shutdown_timeout)
         await self.end()
+
+    async def _flows_settled(self, patience: float) -> None:
+        """Let datagrams on their way arrive, for ``patience`` seconds, if a flow was used in as many before."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + patience
+        while self.relay.flows.last_used > loop.time() - patience and loop.time() < end:  # noqa: ASYNC110 - once
+            await asyncio.sleep(_LOOK_EVERY)
 
     async def end(self) -> None:
         """Reset users in flight, and give the other ends of all connections a moment to read the last bytes."""

@@ -1,5 +1,6 @@
 """Datagrams through the tunnel, over every transport that carries them."""
 
+import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -7,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.datagrams import FLOWS, UdpNet, echoing
 from tests.support.inside import MUCH, used
-from tests.support.net import HOST, free_port, until
+from tests.support.net import HOST, PATIENCE, free_port, until
 
 from backhaul.wire.datagrams import MAX_PAYLOAD
 
@@ -74,6 +75,17 @@ async def test_a_silent_flow_ends_on_both_sides_and_its_user_may_return(flow_net
         tunnel.server.relay.flows.bound(100, 60)
     end.relay.flows.bound(100, 60)
     assert await user.ask(b"two") == b"echo:two"
+
+
+async def test_datagrams_on_their_way_arrive_while_the_client_stops(flow_net: UdpNet) -> None:
+    flow_net.timings = {"settle": PATIENCE}
+    tunnel, user = await echoing(flow_net)
+    assert await user.ask(b"early") == b"echo:early"
+    stopping = asyncio.ensure_future(flow_net.stop(tunnel.client))
+    await until(lambda: not tunnel.server.tunnel.connected)
+    assert await user.ask(b"late") == b"echo:late"
+    tunnel.client.relay.flows.close()  # the end of the wait
+    await stopping
 
 
 async def test_without_a_client_a_flow_waits_and_then_its_datagrams_are_counted(flow_net: UdpNet) -> None:
