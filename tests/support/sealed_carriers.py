@@ -14,7 +14,8 @@ from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security import kinds
 from backhaul.security.records import Cipher, Sealer, Seals
 from backhaul.security.session import SessionKeys, Side
-from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
+from backhaul.transports.carriers.dedicated_client import IdleConnection, IdleOwner
+from backhaul.transports.carriers.dedicated_server import CarrierOwner, IdleCarrier
 from backhaul.transports.carriers.messages import MessageIdle
 from backhaul.transports.client_end import Arrival
 from backhaul.transports.connection import SealedConnection

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
-from backhaul.transports.carriers.dedicated import IdleCarrier
+from backhaul.transports.carriers.dedicated_server import IdleCarrier
 from backhaul.transports.session import NO_CLIENT
 
 from .mux import Indifferent

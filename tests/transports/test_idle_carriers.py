@@ -22,7 +22,7 @@ from backhaul.relay.lent_channel import LentChannel
 from backhaul.relay.outcome import Ending
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.transports.carriers.dedicated import IdleCarrier
+from backhaul.transports.carriers.dedicated_server import IdleCarrier
 from backhaul.transports.carriers.raw import RawIdle
 from backhaul.transports.carriers.websocket import WsIdle
 from backhaul.transports.connection import Connection

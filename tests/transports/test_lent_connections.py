@@ -8,7 +8,7 @@ from tests.support.net import Peer, fill, until
 from tests.support.sealed_carriers import KINDS, Kind, Near, Stage
 
 from backhaul.relay.outcome import ORDERLY
-from backhaul.transports.carriers.dedicated import IdleCarrier
+from backhaul.transports.carriers.dedicated_server import IdleCarrier
 
 pytestmark = pytest.mark.both_loops
 

@@ -10,7 +10,7 @@ from tests.support.web import PING, PONG, frame
 from backhaul.relay.lent_channel import LentChannel
 from backhaul.relay.outcome import ORDERLY
 from backhaul.security.records import Sealer
-from backhaul.transports.carriers.dedicated import IdleCarrier
+from backhaul.transports.carriers.dedicated_server import IdleCarrier
 
 pytestmark = pytest.mark.both_loops
 

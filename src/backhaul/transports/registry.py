@@ -16,7 +16,8 @@ from .public_end import Gate, ServerTransport
 from .settings import CarrierLimits, ClientSettings, ServerSettings
 
 if TYPE_CHECKING:
-    from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
+    from backhaul.transports.carriers.dedicated_client import IdleConnection, IdleOwner
+    from backhaul.transports.carriers.dedicated_server import CarrierOwner, IdleCarrier
     from backhaul.transports.carriers.resources import MessageResources, SealedRawResources, TransportResources
 
 # ruff: noqa: PLC0415 - see above
@@ -44,7 +45,7 @@ def make_server(
         from backhaul.transports.carriers.mux_server import MuxServer
 
         return MuxServer(settings, limits, gate, relay, messages=TRANSPORTS[name].http)
-    from backhaul.transports.carriers.dedicated import DedicatedServer
+    from backhaul.transports.carriers.dedicated_server import DedicatedServer
 
     make = websocket_carrier if TRANSPORTS[name].http else raw_carrier
     return DedicatedServer(settings, limits, gate, functools.partial(make, relay), relay)
@@ -64,7 +65,7 @@ def make_client(
         from backhaul.transports.carriers.mux_client import MuxClient
 
         return MuxClient(settings, door, relay, messages=TRANSPORTS[name].http)
-    from backhaul.transports.carriers.dedicated import DedicatedClient
+    from backhaul.transports.carriers.dedicated_client import DedicatedClient
 
     make = websocket_idle if TRANSPORTS[name].http else raw_idle
     return DedicatedClient(settings, door, functools.partial(make, relay), relay)

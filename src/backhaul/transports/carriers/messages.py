@@ -20,7 +20,8 @@ from backhaul.relay.traffic import Traffic
 from backhaul.transports.connection import Connection
 from backhaul.transports.user import User
 
-from .dedicated import CarrierOwner, IdleOwner
+from .dedicated_client import IdleOwner
+from .dedicated_server import CarrierOwner
 from .idle import SilentConnection
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
 
-from .dedicated import CarrierOwner, IdleOwner
+from .dedicated_client import IdleOwner
+from .dedicated_server import CarrierOwner
 from .idle import SilentConnection
 
 if TYPE_CHECKING:

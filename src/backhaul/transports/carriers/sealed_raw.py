@@ -23,7 +23,8 @@ from backhaul.transports.client_end import Arrival
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire import blocks
 
-from .dedicated import CarrierOwner, IdleOwner
+from .dedicated_client import IdleOwner
+from .dedicated_server import CarrierOwner
 from .messages import LentConnection, MessageArrival, MessageIdle
 from .raw import RawFlowArrival, carry_flow
 from .sealed import ALTERED, MAX_BODY, padded, target_of

@@ -18,7 +18,8 @@ from backhaul.security.records import KIND_SIZE, TAG_SIZE, RecordError, Sealer
 from backhaul.transports.connection import SealedConnection
 from backhaul.wire import websocket
 
-from .dedicated import CarrierOwner, IdleOwner
+from .dedicated_client import IdleOwner
+from .dedicated_server import CarrierOwner
 from .messages import ClosedError
 from .sealed import ALTERED, MAX_BODY, padded, target_of
 from .websocket import WsIdle, WsIdleConnection

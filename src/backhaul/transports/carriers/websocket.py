@@ -14,7 +14,8 @@ from backhaul.wire.signals import Signal
 from backhaul.wire.smux import is_nop
 from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
-from .dedicated import CarrierOwner, IdleOwner
+from .dedicated_client import IdleOwner
+from .dedicated_server import CarrierOwner
 from .messages import ClosedError, LentConnection, MakeChannel, MessageArrival, MessageIdle
 
 if TYPE_CHECKING:
