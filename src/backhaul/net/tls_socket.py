@@ -56,7 +56,9 @@ class TlsSocket(ssl.SSLSocket):
             return super().recv_into(view, len(view), flags)  # raises ValueError
         try:
             count: int = self.read(len(view), view)  # type: ignore[assignment]  # bytes only without a buffer
-        except ssl.SSLEOFError as error:
+        except WOULD_BLOCK:
+            raise
+        except OSError as error:
             self._end(error)
             return 0
         return count if count < _RECORD else self._fill(view, count)
@@ -67,16 +69,21 @@ class TlsSocket(ssl.SSLSocket):
             raise self._failed
         try:
             return super().recv(buflen, flags)
-        except ssl.SSLEOFError as error:
+        except WOULD_BLOCK:
+            raise
+        except OSError as error:
             self._end(error)
             return b""
 
-    def _end(self, error: ssl.SSLEOFError) -> None:
-        """Return at an end without close_notify, with which many peers end. Raises ConnectionResetError for a fault.
+    def _end(self, error: OSError) -> None:
+        """Return at an end without close_notify, with which many peers end. Raises OSError for a fault.
 
-        The standard library reports an error of the kernel as the end, too, and loses its number. Only the first report
-        tells the two apart.
+        The standard library before Python 3.13 reports an error of the kernel as the end, too, and loses its number.
+        Only the first report tells the two apart, in all versions.
         """
+        if not isinstance(error, ssl.SSLEOFError):
+            self._failed = error
+            raise error
         self._ended = self._ended or not _TELLS_ENDS or error.reason == _UNEXPECTED_END
         if not self._ended:
             self._failed = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
@@ -93,11 +100,9 @@ class TlsSocket(ssl.SSLSocket):
                 filled += count
         except WOULD_BLOCK:
             pass
-        except ssl.SSLEOFError as error:
-            with contextlib.suppress(ConnectionResetError):  # the next read raises it
-                self._end(error)
         except OSError as error:
-            self._failed = error
+            with contextlib.suppress(OSError):  # the next read raises it
+                self._end(error)
         return filled
 
     def _report_again(self) -> None:
