@@ -183,3 +183,15 @@ async def test_users_are_counted_on_both_ends(any_net: Net) -> None:
     for user in users:
         user.close()
     await until(lambda: not counters.open and not port.open)
+
+
+@pytest.mark.parametrize("size", [4_097, 10_000, 16_000, 100_000])
+async def test_the_first_bytes_of_a_session_wait_for_no_others(any_net: Net, size: int) -> None:
+    listener = any_net.listen()
+    tunnel = await any_net.tunnel(listener.port)
+    user = await tunnel.user()
+    await user.send(bytes(size))
+    target = await listener.accept()
+    assert await target.receive(size) == bytes(size)
+    await target.send(bytes(size))
+    assert await user.receive(size) == bytes(size)

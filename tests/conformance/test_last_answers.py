@@ -21,11 +21,11 @@ async def joined(net: Net) -> tuple[Tunnel, Peer, Peer]:
     return tunnel, user, await listener.accept()
 
 
-async def taken(tunnel: Tunnel, phase: str) -> None:
-    """Wait until the sockets of both ends have taken a direction with its end."""
+async def taken(tunnel: Tunnel, phase: str, *, others: int = 0) -> None:
+    """Wait until the sockets of both ends have taken a direction with its end, and ``others`` bytes of the other."""
     await until(
         lambda: all(
-            [(user.phase, user.sent + user.received) for user in end.users()] == [(phase, len(WHOLE))]
+            [(user.phase, user.sent + user.received) for user in end.users()] == [(phase, len(WHOLE) + others)]
             and not end.state().relay.unsent
             for end in (tunnel.server, tunnel.client)
         )
@@ -60,6 +60,7 @@ async def test_the_other_direction_is_reset(any_net: Net, end: str) -> None:
     target.shut_write()
     await user.send(b"half a request")
     await target.receive(len(b"half a request"))
+    await taken(tunnel, "target ended", others=len(b"half a request"))
     await any_net.stop(getattr(tunnel, end))
     assert not await target.closed()
     assert await user.receive_all() == WHOLE

@@ -102,6 +102,21 @@ async def test_one_read_returns_all_received_records(
     assert has_input(server) == (read < len(sent))
 
 
+@pytest.mark.parametrize("size", [1, 100, 4097, RECORD])
+async def test_a_small_read_leaves_no_part_of_a_record(ends: tuple[ssl.SSLSocket, ssl.SSLSocket], size: int) -> None:
+    """The poller would not see it."""
+    server, client = ends
+    for _ in range(2):
+        client.sendall(bytes(size))
+    await wait_for_bytes(server, 2 * size)
+    server.setblocking(False)
+    buffer = bytearray(2 * RECORD)
+    assert server.recv_into(buffer, 99) == size
+    assert not server.pending()
+    assert server.recv(99) == bytes(size)
+    assert not server.pending()
+
+
 async def test_a_read_without_records(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
     server, _ = ends
     server.setblocking(False)

@@ -9,7 +9,7 @@ MOST: Final = 1 << 18
 FIRST: Final = 1 << 12
 """Bytes of the first read of a connection whose bytes may cost much: opening streams costs 1 ms a kilobyte."""
 LEAST: Final = 1 << 10
-"""Bytes per wake-up while they cost most. Fewer tell nothing."""
+"""Bytes per wake-up while they cost most, with TLS a whole record. Fewer tell nothing."""
 _FAIR: Final = 5e-4  # seconds of CPU time for a read; MOST bytes of bulk take 0.1 ms, of the smallest frames 22 ms
 
 

@@ -43,7 +43,7 @@ class TlsSocket(ssl.SSLSocket):
             offer(self, socket.IPPROTO_TCP, _CORK, 0)
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0) -> int:
-        """Read as many received records as the buffer holds; return the number of bytes, 0 at the end.
+        """Read as many received records as ``nbytes`` holds, or one; return the number of bytes, 0 at the end.
 
         If the buffer holds at least one record, no part of a record stays unread where the poller would not see it.
         Bulk data leaves in few large pieces: two thirds more throughput than record by record. The records are read
@@ -51,7 +51,7 @@ class TlsSocket(ssl.SSLSocket):
         """
         if self._failed:
             raise self._failed
-        view = memoryview(buffer)[:nbytes] if nbytes else memoryview(buffer)
+        view = memoryview(buffer)[: max(nbytes, _RECORD)] if nbytes else memoryview(buffer)
         if flags:
             return super().recv_into(view, len(view), flags)  # raises ValueError
         try:
@@ -64,11 +64,15 @@ class TlsSocket(ssl.SSLSocket):
         return count if count < _RECORD else self._fill(view, count)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Read from one record, for connections with little to read; return no bytes at the end."""
+        """Read one record, for connections with little to read; return no bytes at the end.
+
+        A record of more than ``buflen`` bytes is returned whole, for the same reason.
+        """
         if self._failed:
             raise self._failed
         try:
-            return super().recv(buflen, flags)
+            data = super().recv(buflen, flags)
+            return data + super().recv(rest) if (rest := self.pending()) else data
         except WOULD_BLOCK:
             raise
         except OSError as error:

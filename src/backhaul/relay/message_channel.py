@@ -246,7 +246,7 @@ class MessageChannel(MessageSender):
     def _readable(self, memory: memoryview = IN) -> None:
         """Read once, into the beginning of IN."""
         try:
-            count = self._conn.recv_into(memory[: self._portion])
+            count = self._conn.recv_into(memory, min(self._portion, len(memory)))
         except WOULD_BLOCK:
             return
         except OSError as error:
