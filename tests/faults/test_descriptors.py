@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,13 @@ DESCRIPTORS = 40
 
 
 async def start(
-    net: Net, folder: Path, lines: str = "", *, more: str = "", descriptors: int = DESCRIPTORS
+    net: Net,
+    folder: Path,
+    lines: str = "",
+    *,
+    more: str = "",
+    descriptors: int = DESCRIPTORS,
+    wrapper: Sequence[str] = (),
 ) -> tuple[Program, int, int]:
     """Run a server that may open few descriptors, perhaps for ``more`` ports; return it and its two ports."""
     bind_port, user_port = free_port(), free_port()
@@ -27,7 +34,7 @@ async def start(
         f'[server]\nbind_addr = "{HOST}:{bind_port}"\ntransport = "{net.transport}"\ntoken = "{TOKEN}"\n'
         f"skip_optz = true\nports = {ports}\n{lines}\n"
     )
-    return await Program.start("-c", file, descriptors=descriptors), bind_port, user_port
+    return await Program.start("-c", file, descriptors=descriptors, wrapper=wrapper), bind_port, user_port
 
 
 async def answered(user: Peer) -> bool:
@@ -92,11 +99,8 @@ async def the_least(program: Program) -> int:
     return int(last.partition("at least ")[2].split()[0])
 
 
-@pytest.mark.parametrize("transport", ["tcp", "tcpmux"])
-async def test_a_server_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: Path, transport: str) -> None:
-    net.transport = transport
-    failed, *_ = await start(net, tmp_path, descriptors=24)
-    server, bind_port, user_port = await start(net, tmp_path, descriptors=await the_least(failed))
+async def serves(net: Net, server: Program, bind_port: int, user_port: int) -> None:
+    """Let a server serve a user of a new client, and end it."""
     try:
         await server.line("server listens on")
         client = await net.client(bind_port)
@@ -107,6 +111,13 @@ async def test_a_server_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: P
         await net.stop(client)
     finally:
         await server.kill()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tcpmux"])
+async def test_a_server_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: Path, transport: str) -> None:
+    net.transport = transport
+    failed, *_ = await start(net, tmp_path, descriptors=24)
+    await serves(net, *await start(net, tmp_path, descriptors=await the_least(failed)))
 
 
 async def test_a_range_of_ports_without_room_has_few_lines(net: Net, tmp_path: Path) -> None:
@@ -146,23 +157,8 @@ async def test_a_client_starts_only_if_it_can_serve_a_user(net: Net, tmp_path: P
 @pytest.mark.skipif(not separable(), reason="needs root and Linux's namespaces")
 async def test_a_machine_without_devices(net: Net, tmp_path: Path) -> None:
     """Such as a container that holds nothing but the program."""
-    file = tmp_path / "server.toml"
-    file.write_text(
-        f'[server]\nbind_addr = "{HOST}:{(port := free_port())}"\ntransport = "tcp"\ntoken = "{TOKEN}"\n'
-        f'skip_optz = true\nports = ["{HOST}:{(user_port := free_port())}={await net.echo()}"]\n'
-    )
     bare = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev && exec "$0" "$@"')
-    server = await Program.start("-c", file, wrapper=bare)
-    try:
-        await server.line("server listens on")
-        client = await net.client(port)
-        await server.line("tunnel is up")
-        user = await net.dial(user_port)
-        assert await answered(user)
-        user.close()
-        await net.stop(client)
-    finally:
-        await server.kill()
+    await serves(net, *await start(net, tmp_path, wrapper=bare))
 
 
 async def test_flows_leave_room_for_administrators(net: Net, tmp_path: Path) -> None:
