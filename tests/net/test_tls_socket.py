@@ -1,6 +1,7 @@
 """Reads from TLS return all received records, so that none stays unseen by the poller; writes send all at once."""
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -180,6 +181,24 @@ async def test_a_broken_connection_is_no_end(
             server.recv_into(view)
     with pytest.raises(FAULTS):
         server.recv(1)
+
+
+@pytest.mark.parametrize("sent", [0, RECORD])
+async def test_an_error_does_not_keep_its_connection(ends: tuple[ssl.SSLSocket, ssl.SSLSocket], sent: int) -> None:
+    """The memory is OpenSSL's, of which the cycle collector knows nothing."""
+    server, client = ends
+    client.sendall(bytes(sent))
+    await wait_for_bytes(server, sent)
+    reset(server, client)
+    await until(lambda: not is_established(server))
+    view, before = bytearray(1 << 18), sys.getrefcount(server)
+    assert not sent or server.recv_into(view) == sent
+    for _ in range(2):
+        with contextlib.suppress(ConnectionResetError):
+            server.recv_into(view)
+        with contextlib.suppress(ConnectionResetError):
+            server.recv(1)
+    assert sys.getrefcount(server) == before
 
 
 @pytest.mark.parametrize("sent", [0, 5])

@@ -50,7 +50,7 @@ class TlsSocket(ssl.SSLSocket):
         by ``read``, because ``recv_into`` of the standard library takes three functions more for each of them.
         """
         if self._failed:
-            raise self._failed
+            raise _again(self._failed)
         view = memoryview(buffer)[: max(nbytes, _RECORD)] if nbytes else memoryview(buffer)
         if flags:
             return super().recv_into(view, len(view), flags)  # raises ValueError
@@ -69,7 +69,7 @@ class TlsSocket(ssl.SSLSocket):
         A record of more than ``buflen`` bytes is returned whole, for the same reason.
         """
         if self._failed:
-            raise self._failed
+            raise _again(self._failed)
         try:
             data = super().recv(buflen, flags)
             return data + super().recv(rest) if (rest := self.pending()) else data
@@ -86,12 +86,12 @@ class TlsSocket(ssl.SSLSocket):
         Only the first report tells the two apart, in all versions.
         """
         if not isinstance(error, ssl.SSLEOFError):
-            self._failed = error
+            self._failed = _again(error)
             raise error
         self._ended = self._ended or not _TELLS_ENDS or error.reason == _UNEXPECTED_END
         if not self._ended:
             self._failed = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-            raise self._failed from None
+            raise _again(self._failed) from None
 
     def _fill(self, view: memoryview, filled: int) -> int:
         """Read into the view while it has room for a record; return how many bytes of it are filled then."""
@@ -117,3 +117,11 @@ class TlsSocket(ssl.SSLSocket):
 
 class UnixTlsSocket(WithoutTcp, TlsSocket):
     """A TLS connection over a Unix socket."""
+
+
+def _again(error: OSError) -> OSError:
+    """Return a copy without the traceback, which leads to the socket: both would stay until the cycle collector runs.
+
+    It does not know that each holds 35 kB of OpenSSL, and runs late.
+    """
+    return type(error)(*error.args)
