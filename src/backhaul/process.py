@@ -128,7 +128,7 @@ class Process:
 
     async def _look_at_descriptors(self, watch: "Monitor | None") -> None:
         """Warn if there may be too few for a user; end, and raise BackhaulError, if there certainly are."""
-        missing = _missing(self._end)
+        missing = self._end.missing_sockets() if isinstance(self._end, Server) else 0
         least, most = (least_limit(missing + idle) for idle in _idle(self._config))
         if descriptor_limit() >= least:
             if line := shortage(most):
@@ -313,12 +313,6 @@ def _idle(config: Config) -> tuple[int, int]:
         return 0, _POOL
     pool = min(config.connection_pool, _POOL)
     return pool, pool
-
-
-def _missing(end: Server | Client) -> int:
-    """Return the number of sockets that are wanted for ports, and could not be opened; each has told its problem."""
-    ports = end.state().ports if isinstance(end, Server) else ()
-    return sum(1 + port.problem.count("; ") for port in ports if port.problem)
 
 
 def _load(file: Path) -> Config:

@@ -154,6 +154,10 @@ class Server:
             limits=tuple(self._limiting.states(self._ports(), {client.name: client.users for client in clients})),
         )
 
+    def missing_sockets(self) -> int:
+        """Return the number of sockets that ports want, and that could not be opened."""
+        return sum(port.missing for port in self._ports())
+
     def _ports(self) -> Iterator[Port]:
         return (port for owner in self._owners() for port in owner.ports.all.values())
 

@@ -228,7 +228,7 @@ class Link(Reader):
         self.end("its peer makes this end keep too much, and memory is short")
 
     def tell_load(self) -> None:
-        """Tell the owner if the number of streams has changed; call it after a stream was opened."""
+        """Count what is kept, and tell the owner if the number of streams has changed; call it after one was opened."""
         if self.session.orphans or self._counted:
             self.weigh()
         if (load := len(self.session.streams)) != self.load:

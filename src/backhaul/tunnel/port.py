@@ -40,6 +40,7 @@ class Port:
         "health",
         "label",
         "mapping",
+        "missing",
         "open",
         "problem",
         "refused",
@@ -55,6 +56,7 @@ class Port:
         self.mapping = mapping
         self.label = port_name(mapping.bind_host, mapping.bind_port)  # as in lists of users
         self.problem = ""  # the reason why it is not open; empty while it is
+        self.missing = 0  # sockets that could not be opened
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now
         self.total = 0  # users since the start

@@ -168,7 +168,8 @@ class Ports:
 
     def _open(self, port: Port) -> None:
         """Open a port for TCP and UDP, as far as it is not."""
-        before, port.problem = port.problem, "; ".join(self._failures(port))
+        failures = list(self._failures(port))
+        before, port.problem, port.missing = port.problem, "; ".join(failures), len(failures)
         self._reports.note(port, before)
         if self.refusing:
             port.refuse()
