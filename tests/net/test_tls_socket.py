@@ -183,14 +183,19 @@ async def test_a_broken_connection_is_no_end(
         server.recv(1)
 
 
-@pytest.mark.parametrize("sent", [0, RECORD])
-async def test_an_error_does_not_keep_its_connection(ends: tuple[ssl.SSLSocket, ssl.SSLSocket], sent: int) -> None:
-    """The memory is OpenSSL's, of which the cycle collector knows nothing."""
-    server, client = ends
+async def reset_after(server: ssl.SSLSocket, client: ssl.SSLSocket, sent: int) -> None:
+    """Let the client send bytes and reset the connection, and wait until both have arrived."""
     client.sendall(bytes(sent))
     await wait_for_bytes(server, sent)
     reset(server, client)
     await until(lambda: not is_established(server))
+
+
+@pytest.mark.parametrize("sent", [0, RECORD])
+async def test_an_error_does_not_keep_its_connection(ends: tuple[ssl.SSLSocket, ssl.SSLSocket], sent: int) -> None:
+    """The memory is OpenSSL's, of which the cycle collector knows nothing."""
+    server, client = ends
+    await reset_after(server, client, sent)
     view, before = bytearray(1 << 18), sys.getrefcount(server)
     assert not sent or server.recv_into(view) == sent
     for _ in range(2):
@@ -204,10 +209,7 @@ async def test_an_error_does_not_keep_its_connection(ends: tuple[ssl.SSLSocket, 
 @pytest.mark.parametrize("sent", [0, 5])
 async def test_a_small_read_tells_a_fault_from_an_end(ends: tuple[ssl.SSLSocket, ssl.SSLSocket], sent: int) -> None:
     server, client = ends
-    client.sendall(bytes(sent))
-    await wait_for_bytes(server, sent)
-    reset(server, client)
-    await until(lambda: not is_established(server))
+    await reset_after(server, client, sent)
     assert not sent or server.recv(1 << 14) == bytes(sent)
     with pytest.raises(ConnectionResetError):
         server.recv(1)
