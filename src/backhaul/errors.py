@@ -25,6 +25,8 @@ class TransportError(BackhaulError):
 
     retry_after: float = 0.0
     """Seconds for which it asks to wait before the next attempt."""
+    refused: bool = False
+    """True if the other end has answered, and refuses the connection."""
 
 
 MEMORY_ADVICE: Final = (
@@ -44,6 +46,11 @@ def out_of_memory(error: Exception) -> bool:
 def retry_after(error: Exception) -> float:
     """Return the seconds for which the other end asks to wait before the next attempt, 0 if it does not."""
     return error.retry_after if isinstance(error, TransportError) else 0.0
+
+
+def was_refused(error: Exception) -> bool:
+    """Return whether the other end has answered, and refuses the connection without asking for a pause."""
+    return isinstance(error, TransportError) and error.refused and not error.retry_after
 
 
 def reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ from backhaul.tunnel.server_watch import ServerWatch
 from backhaul.tunnel.timings import Timings
 
 TIMINGS = Timings(suspicion=0.02, look=0.01, asked_beside=3)
+PATIENT = Timings(suspicion=3600.0)
 
 
 @dataclass
@@ -21,13 +22,14 @@ class Line:
     can_ask: bool = True
     in_use: bool = False
     others: bool = False
+    timings: Timings = TIMINGS
     beside: "asyncio.Future[Answer]" = field(default_factory=asyncio.Future)
     asked: int = 0
     asked_beside: int = 0
     lost: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.watch = ServerWatch(self, TIMINGS, self.lost.append, lambda: self.others)
+        self.watch = ServerWatch(self, self.timings, self.lost.append, lambda: self.others)
         self.watch.begin()
 
     def probe(self) -> None:
@@ -110,3 +112,53 @@ async def test_a_server_that_cannot_be_asked_is_not_doubted() -> None:
     line.watch.doubt()
     await judged()
     assert (line.asked, line.lost) == (0, [])
+
+
+async def test_a_server_that_disowns_a_control_channel_is_asked_at_once() -> None:
+    line = Line(timings=PATIENT)
+    line.beside.set_result(Answer(0, 0))
+    line.watch.doubt()
+    line.watch.disowned()
+    await until(lambda: line.lost)
+    assert (line.asked_beside, line.lost) == (1, ["no answer after a refused connection, but on another connection"])
+    line.watch.end()
+
+
+async def test_without_an_answer_the_next_refusal_is_a_reason_to_ask_again() -> None:
+    line = Line(timings=PATIENT)
+    line.beside.set_exception(ConnectionRefusedError())
+    line.watch.doubt()
+    for times in (1, 2):
+        line.watch.disowned()
+        line.watch.disowned()  # at the same time: one question is enough
+        await judged()
+        assert (line.asked_beside, line.lost) == (times, [])
+    line.watch.end()
+
+
+async def test_an_early_question_shortens_no_patience() -> None:
+    line = Line(others=True)
+    line.watch.doubt()
+    line.watch.disowned()
+    await until(lambda: line.asked_beside == 2)
+    line.beside.set_exception(ConnectionRefusedError())
+    await until(lambda: line.lost)
+    assert line.lost == ["no answer within 0.02 s, nor on other connections"]
+
+
+async def test_a_control_channel_that_is_not_in_doubt_is_not_asked_about() -> None:
+    line = Line()
+    line.watch.disowned()
+    await judged()
+    assert (line.asked_beside, line.lost) == (0, [])
+
+
+async def test_a_sign_of_life_ends_the_early_question() -> None:
+    line = Line(timings=PATIENT)
+    line.watch.doubt()
+    line.watch.disowned()
+    await until(lambda: line.asked_beside)
+    line.watch.heard()
+    line.beside.set_result(Answer(0, 0))
+    await judged()
+    assert line.lost == []

@@ -78,6 +78,12 @@ class ClientEvents(ClientControlEvents, Protocol):
     def doubt(self) -> None:
         """Ask for a sign of life, because the line may be dead, and give the server up soon without one."""
 
+    def disowned(self) -> None:
+        """Do the same at once: the server refused or closed a connection.
+
+        It does that if it knows the control channel no more.
+        """
+
 
 class ClientControl(Protocol):
     """The control channel on the client, as its door and the transport on top of that offer it."""

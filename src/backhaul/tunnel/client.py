@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 
 from backhaul.config import ClientConfig
-from backhaul.errors import TransportError, retry_after
+from backhaul.errors import TransportError, retry_after, was_refused
 from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.state import SessionState
@@ -240,7 +240,10 @@ class ClientTunnel:
     def tunnel_failed(self, error: Exception) -> None:
         """Note that a tunnel connection could not be opened."""
         self._pool.failed(error)
-        self.doubt()  # the server may know this control channel no more
+        if was_refused(error):
+            self.disowned()
+        else:
+            self.doubt()
 
     def check_requested(self, check: Check) -> None:
         """Check the health of a target, as the server wants it."""
@@ -256,6 +259,12 @@ class ClientTunnel:
         if self._channel_open:
             self._transport.announce()
             self._watch.doubt()
+
+    def disowned(self) -> None:
+        """Do the same at once: the server may know the control channel no more, because it refused a connection."""
+        self.doubt()
+        if self._channel_open:
+            self._watch.disowned()
 
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target of a user, and join both."""

@@ -96,6 +96,15 @@ class ServerWatch:
             self._transport.probe()
             self._judging = self._loop.call_later(self._liveness.patience, self._judge)
 
+    def disowned(self) -> None:
+        """Ask on another connection at once, because the server may know a control channel in doubt no more.
+
+        However long answers have taken, a dead channel is left when the answer arrives there first. Without one the
+        next refusal is a reason to ask again.
+        """
+        if self._transport.protected and self._judging and not (self._asking and not self._asking.done()):
+            self._asking = self._loop.create_task(self._ask_early())
+
     def look(self) -> None:
         """Ask a silent server for a sign of life, and give it up when the silence lasts."""
         now, can_ask = self._loop.time(), self._transport.can_ask
@@ -113,10 +122,17 @@ class ServerWatch:
 
     def _judge(self) -> None:
         why = f"no answer within {self._liveness.patience:.2g} s"
+        if self._asking:
+            self._asking.cancel()
         if self._transport.protected:
             self._asking = self._loop.create_task(self._ask_beside(why))
         else:
             self._lost(why)
+
+    async def _ask_early(self) -> None:
+        """Ask on another connection once; without an answer the control channel keeps all of its time."""
+        if await self._answers():
+            self._lost("no answer after a refused connection, but on another connection")
 
     async def _ask_beside(self, why: str) -> None:
         """Ask on other connections, one after the other, until the server answers on one of them."""

@@ -73,6 +73,8 @@ class UpgradeError(TransportError):
 class RefusedError(UpgradeError):
     """A server has answered, and does not upgrade this request; a gateway in between has another error."""
 
+    refused = True
+
     def __init__(self, what: str, hint: str = "") -> None:
         """Describe the answer; ``hint`` names the settings to check."""
         super().__init__(f"{what}: {hint}" if hint else what)

@@ -118,12 +118,10 @@ class MuxClient(PooledClient[Link]):
             self._door,
             self._adopt,
             serves=self._serves,
-            doubt=self._doubt,
+            doubt=self._events.doubt,
+            disowned=self._events.disowned,
             messages=self._messages,
         )
-
-    def _doubt(self) -> None:
-        self._events.doubt()
 
     def _serves(self, link: Link) -> bool:
         """Return whether another connection can be dialled for a session."""
@@ -199,9 +197,12 @@ class MuxClient(PooledClient[Link]):
 
     def link_lost(self, link: Link, why: str) -> None:
         """Forget a session; the pool notices."""
+        current = link in self._carriers
         self._forget(link)
         if link.resumes:
             self._resumer.forget(link)
+        elif current:
+            self._events.disowned()
         log.debug("session lost: %s", why)
 
     def not_smux(self, link: Link, data: bytes) -> None:

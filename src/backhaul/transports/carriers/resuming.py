@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from backhaul.errors import TransportError, reason, retry_after
+from backhaul.errors import TransportError, reason, retry_after, was_refused
 from backhaul.mux.greeting import Greeting, encode_greeting, first_reader, frame, read_answer
 from backhaul.mux.link import Link
 from backhaul.mux.resumable_link import ResumableLink
@@ -43,12 +43,14 @@ class Resumer:
         *,
         serves: Callable[[Link], bool],
         doubt: Callable[[], None],
+        disowned: Callable[[], None],
         messages: bool,
     ) -> None:
         """``resumed`` gets each session that has another connection.
 
         ``serves`` returns whether there is a control channel, and the session belongs to the transport. ``doubt`` is
-        called when that channel may be dead, too: a session was silent, or the server did not take it.
+        called when that channel may be dead, too: a session was silent, or the server did not take it. ``disowned`` is
+        called when the server refused a connection, because it may know the channel no more.
         """
         self.relay = relay
         self.messages = messages
@@ -57,6 +59,7 @@ class Resumer:
         self._loop = asyncio.get_running_loop()
         self._serves = serves
         self._doubt = doubt
+        self._disowned = disowned
         self._watch = Watch(relay, self._want)
         self._attempts: dict[Link, Attempt] = {}
         self._vain: dict[Link, _Vain] = {}
@@ -114,14 +117,23 @@ class Resumer:
         self._greeted.add(attempt)
 
     def failed(self, attempt: "Attempt") -> None:
-        """Forget an attempt that the server did not answer: it may not know the control channel any more."""
+        """Forget an attempt that the server did not answer."""
         self._doubt()
         self.over(attempt)
 
-    def refused(self, error: Exception) -> None:
+    def refused(self, attempt: "Attempt") -> None:
+        """Forget an attempt whose connection the server closed, as it does if it does not know the control channel."""
+        self._disowned()
+        self.over(attempt)
+
+    def unopened(self, error: Exception) -> None:
         """Dial for no session as long as a proxy has asked for a pause with an error."""
         asked = min(retry_after(error), self.relay.patience.asked)
         self._not_before = max(self._not_before, self._loop.time() + asked)
+        if was_refused(error):
+            self._disowned()
+        else:
+            self._doubt()
 
     def over(self, attempt: "Attempt") -> None:
         """Forget an attempt, and make another one if the session has no connection."""
@@ -207,7 +219,7 @@ class Attempt:
             release(self._poller, result.sock)
         else:
             log.debug("can't open a connection for session %d: %s", self.link.number, result)
-            self._resumer.refused(result)
+            self._resumer.unopened(result)
         if self._resumer.current(self):
             self._resumer.over(self)
 
@@ -229,7 +241,7 @@ class Attempt:
         data = frame(connection.seals, kinds.RESUME, encode_greeting(greeting), messages=messages, masked=True)
         self._reader = first_reader(connection.seals.opener, messages=messages, masked=False)
         self._poller.guard(connection.sock, self)
-        send_whole(self._poller, connection.sock, data, self._listen, lambda error: self._fail(reason(error)))
+        send_whole(self._poller, connection.sock, data, self._listen, lambda error: self._closed(reason(error)))
 
     def _listen(self) -> None:
         if connection := self._connection:
@@ -243,12 +255,12 @@ class Attempt:
         except WOULD_BLOCK:
             return
         except OSError as error:
-            self._fail(reason(error))
+            self._closed(reason(error))
             return
         if data:
             self._feed(connection, data)
         else:
-            self._fail("the server closed it")
+            self._closed("the server closed it")
 
     def _feed(self, connection: SealedConnection, data: bytes) -> None:
         try:
@@ -277,7 +289,14 @@ class Attempt:
         link.move(line, received=answer.received, start=answer.start, rest=record.rest)
         self._resumer.succeeded(self)
 
+    def _closed(self, why: str) -> None:
+        self._give_up(why)
+        self._resumer.refused(self)
+
     def _fail(self, why: str) -> None:
+        self._give_up(why)
+        self._resumer.failed(self)
+
+    def _give_up(self, why: str) -> None:
         log.debug("connection for session %d: %s", self.link.number, why)
         self.abort()
-        self._resumer.failed(self)
