@@ -1,5 +1,7 @@
 """Certificates that OpenSSL refuses: one line names file and reason, at the start and in ``check``."""
 
+import contextlib
+import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +69,9 @@ def the_wrong_way_round(folder: Path) -> Pair:
 )
 def test_refusals_of_openssl_are_put_into_words(make: Callable[[Path], Pair], words: str, tmp_path: Path) -> None:
     cert, key = make(tmp_path)
+    with contextlib.suppress(ssl.SSLError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+        pytest.skip("this OpenSSL takes it")  # 3.6 does so with weak signatures
     file = tmp_path / "server.toml"
     file.write_text(SERVER.replace('"tcp"', '"wss"') + f'{PORTS}tls_cert = "{cert}"\ntls_key = "{key}"')
     with pytest.raises(ConfigError) as caught:

@@ -179,7 +179,19 @@ def test_a_session_of_a_website_hides_no_message() -> None:
     assert sealed_message(read_request(both)) == MESSAGE
 
 
-@pytest.mark.parametrize("cookie", [b"", b"session=", b"session=a", b"session", b"sessions=QUJD", b"other=QUJD; a=b"])
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        b"",
+        b"session=",
+        b"session=a",
+        b"session",
+        b"sessions=QUJD",
+        b"other=QUJD; a=b",
+        b"session=a+b/",
+        b"session=a*bc",
+    ],
+)
 def test_other_cookies_have_no_message(cookie: bytes) -> None:
     assert sealed_message(read_request(with_header(make_request(), b"Cookie", cookie))) == b""
     assert read_answer(accept(KEY, b"Set-Cookie: " + cookie + b"\r\n")).message == b""

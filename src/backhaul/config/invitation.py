@@ -17,6 +17,7 @@ from .secret import Secret
 SCHEME: Final = "backhaul://"
 _VERSION: Final = b"\x01"
 _CHECKSUM: Final = 4  # bytes
+_SWAPPED: Final = str.maketrans("-_+/", "+/-_")  # the letters of URL-safe base64, and those that it lacks
 
 _Fields = tuple[str, str, str, int, str]
 
@@ -79,7 +80,7 @@ def read_line(line: str) -> Invitation:
 def _decoded(code: str) -> bytes:
     """Return the content of a line without its checksum, which must be right."""
     try:
-        whole = base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True)
+        whole = base64.b64decode(code.translate(_SWAPPED) + "=" * (-len(code) % 4), validate=True)
     except (ValueError, binascii.Error):  # letters beyond ASCII, or of no base64
         whole = b""
     body, checksum = whole[:-_CHECKSUM], whole[-_CHECKSUM:]

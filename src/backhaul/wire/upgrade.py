@@ -37,6 +37,7 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 _BEARER: Final = b"Bearer "  # exactly so in v0.7.2
 _COOKIE: Final = b"session="
+_SWAPPED: Final = bytes.maketrans(b"-_+/", b"+/-_")  # the letters of URL-safe base64, and those that it lacks
 
 # The header lines of v0.7.2's client in its order. Proxies that rewrite the head change it.
 _V072_HEADERS: Final = (
@@ -263,7 +264,7 @@ def _read_cookie(value: bytes) -> bytes:
         if (cookie := part.strip()).startswith(_COOKIE):
             text = cookie.removeprefix(_COOKIE)
             with suppress(binascii.Error):
-                return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+                return binascii.a2b_base64(text.translate(_SWAPPED) + b"=" * (-len(text) % 4), strict_mode=True)
     return b""
 
 
