@@ -22,13 +22,15 @@ async def net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """Let the collector keep its finds, and run only when called."""
+    """Let the collector keep its finds, run only when called, and ignore what earlier tests have left."""
     gc.collect()
+    gc.freeze()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     yield
     gc.set_debug(0)
     gc.garbage.clear()
+    gc.unfreeze()
     gc.enable()
 
 

@@ -231,6 +231,18 @@ async def test_a_gateway_without_the_server_gets_no_token(net: Net) -> None:
             await connecting
 
 
+async def test_a_question_ends_when_the_control_channel_fails(net: Net) -> None:
+    server = Played(net.listen(), "ws")
+    async with open_door(server, wanted(server, Security.REQUIRED)) as door:
+        asking = asyncio.ensure_future(door.measure())
+        peer = await server.listener.accept()
+        await receive_head(peer)
+        door.disconnect()
+        with pytest.raises(OSError, match="canceled"):
+            await asking
+        assert await peer.closed()
+
+
 class TestWithAServer:
     """Both ends are real."""
 

@@ -293,8 +293,9 @@ def shake_hands(poller: Poller, sock: ssl.SSLSocket, done: Shaken) -> None:
 def explain(error: OSError) -> str:
     """Return the text of a TLS error for an administrator."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        hint = "; is this machine's clock right?" if error.verify_code == _NOT_YET_VALID else ""
-        return f"the server's certificate is refused: {error.verify_message}{hint}"
+        if error.verify_code == _NOT_YET_VALID:  # OpenSSL 3.6 has a longer text
+            return "the server's certificate is refused: certificate is not yet valid; is this machine's clock right?"
+        return f"the server's certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS handshake failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
     return f"TLS handshake failed: {reason(error)}"

@@ -59,9 +59,12 @@ class TlsSocket(ssl.SSLSocket):
         except WOULD_BLOCK:
             raise
         except OSError as error:
-            self._end(error)
-            return 0
-        return count if count < _RECORD else self._fill(view, count)
+            self._note(error)
+        else:
+            return count if count < _RECORD else self._fill(view, count)
+        if self._failed:
+            raise _again(self._failed)
+        return 0
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Read one record, for connections with little to read; return no bytes at the end.
@@ -76,22 +79,23 @@ class TlsSocket(ssl.SSLSocket):
         except WOULD_BLOCK:
             raise
         except OSError as error:
-            self._end(error)
-            return b""
+            self._note(error)
+        if self._failed:
+            raise _again(self._failed)
+        return b""
 
-    def _end(self, error: OSError) -> None:
-        """Return at an end without close_notify, with which many peers end. Raises OSError for a fault.
+    def _note(self, error: OSError) -> None:
+        """Note a fault, or an end without close_notify, with which many peers end.
 
         The standard library before Python 3.13 reports an error of the kernel as the end, too, and loses its number.
         Only the first report tells the two apart, in all versions.
         """
         if not isinstance(error, ssl.SSLEOFError):
             self._failed = _again(error)
-            raise error
+            return
         self._ended = self._ended or not _TELLS_ENDS or error.reason == _UNEXPECTED_END
         if not self._ended:
             self._failed = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-            raise _again(self._failed) from None
 
     def _fill(self, view: memoryview, filled: int) -> int:
         """Read into the view while it has room for a record; return how many bytes of it are filled then."""
@@ -105,8 +109,7 @@ class TlsSocket(ssl.SSLSocket):
         except WOULD_BLOCK:
             pass
         except OSError as error:
-            with contextlib.suppress(OSError):  # the next read raises it
-                self._end(error)
+            self._note(error)  # the next read raises it
         return filled
 
     def _report_again(self) -> None:

@@ -198,11 +198,11 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         The server closes idle connections and those that it has requested, because at this moment it may be assigning
         users to them.
         """
-        self._door.disconnect()
-        self._resumption.exit(self)
-        self._opening = 0
         left, self._carriers = self._carriers, set()
         self._leaving |= left
+        self._opening = 0
+        self._door.disconnect()
+        self._resumption.exit(self)
         self._loop.call_later(self._leave, self._release, left)
 
     def close(self) -> None:

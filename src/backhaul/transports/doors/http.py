@@ -65,12 +65,15 @@ class HttpDoor(SealingDoor):
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
         self._dialer.close()
-        self._abandon([attempt for attempt in self._upgrading if not attempt.expected])
+        for attempt in list(self._upgrading):
+            if not attempt.expected:
+                attempt.cancel()
         self._hang_up()
 
     def close(self) -> None:
-        """Abandon the connections that ``disconnect`` has left to be opened."""
-        self._abandon(list(self._upgrading))
+        """Stop to open the connections that ``disconnect`` has left."""
+        for attempt in list(self._upgrading):
+            attempt.cancel()
 
     def _dial_tunnel(self, line: Line, done: Opened, *, resumes: bool) -> None:
         user_id = _user_id()
@@ -246,11 +249,6 @@ class HttpDoor(SealingDoor):
             user_id=user_id,
             user_agent=self._user_agent,
         )
-
-    def _abandon(self, attempts: list[Upgrade]) -> None:
-        for attempt in attempts:
-            self._upgrading.discard(attempt)
-            attempt.abandon()
 
     def _expired(self, attempt: Upgrade) -> None:
         attempt.expired(self._settings.upgrade_timeout)

@@ -1,6 +1,8 @@
 """One connection of the client on its way from TCP to WebSocket."""
 
+import errno
 import functools
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -35,7 +37,7 @@ Done: TypeAlias = Callable[[Upgraded | Exception], None]
 
 
 class Upgrade:
-    """A connection on its way from TCP to WebSocket; ``done`` is called once, unless it is abandoned."""
+    """A connection on its way from TCP to WebSocket; ``done`` is called exactly once."""
 
     def __init__(
         self,
@@ -76,10 +78,9 @@ class Upgrade:
             return
         shake_hands(self._poller, wrapped, self._shaken)
 
-    def abandon(self) -> None:
-        """Close without a call of ``done``."""
-        if self._sock:
-            release(self._poller, self._sock)
+    def cancel(self) -> None:
+        """Fail with ECANCELED, as the attempts of a dialer do."""
+        self._fail(OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
 
     def expired(self, seconds: float) -> None:
         """Fail, because the server has not answered in time."""
@@ -128,5 +129,6 @@ class Upgrade:
 
     def _fail(self, error: Exception) -> None:
         self._running.discard(self)
-        self.abandon()
+        if self._sock:
+            release(self._poller, self._sock)
         self._done(error)
