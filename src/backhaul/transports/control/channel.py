@@ -79,7 +79,7 @@ class ControlChannel(Generic[Item]):
         """Send ``data`` soon; signals of one turn of the event loop leave together."""
         if self.closed:
             return
-        if not self._unsent:
+        if not self._unsent or len(self._unsent) > _MAX_UNSENT:  # a full connection is not looked at otherwise
             self._loop.call_soon(self._poller.run, self._sock, self._flush)
         self._unsent += data
 
