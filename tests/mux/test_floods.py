@@ -11,6 +11,7 @@ from tests.support.torn import Torn, sessions
 from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
+from backhaul.mux.records import ClearMessages
 from backhaul.mux.sink import NOBODY, TunnelStream
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.pollers import make_poller
@@ -61,6 +62,13 @@ async def test_small_frames_are_read_a_few_at_a_time(net: Net) -> None:
     link.end("the test is over")
     relay.close()
     poller.close()
+
+
+def test_of_many_close_frames_the_first_one_is_answered() -> None:
+    records = ClearMessages(lambda _data: None, masked=True)
+    records.feed(memoryview(websocket.encode(websocket.CLOSE, b"\x03\xe8", masked=False) * A_FEW))
+    assert records.closed
+    assert records.answers == websocket.encode(websocket.CLOSE, b"\x03\xe8", masked=True)
 
 
 async def test_a_peer_that_does_not_end_its_streams(net: Net, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from tests.support.net import Peer, ready, until
@@ -19,10 +20,13 @@ from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.lent_channel import LentChannel
+from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.outcome import Ending
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
+from backhaul.relay.websocket_codec import WebSocketCodec
 from backhaul.transports.carriers.dedicated_server import IdleCarrier
+from backhaul.transports.carriers.messages import MessageArrival
 from backhaul.transports.carriers.raw import RawIdle
 from backhaul.transports.carriers.websocket import WsIdle
 from backhaul.transports.connection import Connection
@@ -31,6 +35,7 @@ from backhaul.wire.datagrams import join
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import UDP_PREFIX
+from backhaul.wire.websocket import FrameParser, MessageReader
 
 TARGET = "192.0.2.1:80"
 FLOW = join([b"one", b"two"])
@@ -182,3 +187,24 @@ async def test_a_ping_leaves_when_the_client_reads_again(stage: Stage) -> None:
     await far.send(frame(PING, b"?", masked=True))
     assert await receive_frame(far) == (PONG, b"?")
     carrier.close()
+
+
+async def test_of_many_pings_the_last_one_is_answered(stage: Stage) -> None:
+    carrier, _, far = await stage.idle(WsIdle)
+    await far.send(b"".join(frame(PING, bytes([number]), masked=True) for number in range(250)))
+    answers = [(PONG, b"")]
+    while answers[-1] != (PONG, bytes([249])):
+        answers.append(await receive_frame(far))
+    assert len(answers) < 25
+    carrier.close()
+
+
+async def test_a_flood_of_pings_after_a_target_gets_few_answers(stage: Stage) -> None:
+    near, far = await stage.net.pair()
+    codec = WebSocketCodec(FrameParser(MessageReader(0, print, print), expect_masked=False), EXTENDED, masked=True)
+    arrival = MessageArrival(
+        stage.relay, codec, partial(MessageChannel, stage.relay, near.sock, codec), TARGET, datagrams=False
+    )
+    codec.feed(memoryview(frame(PING, b"") * (1 << 15)))
+    arrival.refuse(reset=False)
+    assert len(await far.receive_all()) < 1 << 15

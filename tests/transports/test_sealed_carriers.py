@@ -205,6 +205,20 @@ async def test_pings_of_both_ends_and_of_proxies_are_outside_of_the_seals(stage:
     assert await receive_frame(far) == (PONG, b"!")
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.http], ids=str)
+async def test_many_pings_before_a_target_get_one_answer_and_after_it_few(stage: Stage, kind: Kind) -> None:
+    carrier, line = await stage.server(kind)
+    _, far = await stage.client(kind)
+    user, _ = await stage.user(b"hello")
+    assert carrier.attach(user)
+    pings = frame(PING, bytes(9)) * 100
+    await far.send(pings + frame(PING, b"!") + await kind.receive_target(line) + pings + await kind.receive(line))
+    target = await stage.reached()
+    assert await target.receive(5) == b"hello"
+    assert await receive_frame(far) == (PONG, b"!")
+    assert await receive_frame(far) == (PONG, bytes(9))
+
+
 TAMPERING = ["flip", "cut", "repeat", "drop", "reorder", "truncate"]
 
 

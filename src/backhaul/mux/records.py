@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from backhaul.relay.channel import HEADER_ROOM
+from backhaul.relay.codec import MAX_PONGS
 from backhaul.relay.record_messages import RecordMessages
 from backhaul.security import kinds
 from backhaul.security.records import HEADER_SIZE, KIND_SIZE, Opener, RecordError, RecordReader
@@ -16,8 +17,6 @@ from backhaul.wire import websocket
 
 MAX_HEADER: Final = HEADER_ROOM
 """Bytes of the longest header, rounded up."""
-
-_MAX_ANSWERS: Final = 1 << 14  # bytes for each read: a flood of pings gets no more
 
 Take: TypeAlias = Callable[[memoryview], None]
 """Takes bytes of the session, which are valid until the memory is overwritten that they arrived in."""
@@ -119,10 +118,10 @@ class Messages(ABC):
         """Take a piece of a message. Raises RecordError."""
 
     def on_control(self, opcode: int, payload: bytes) -> None:
-        """Answer a ping or a close, which proxies send."""
-        if opcode == websocket.PING and len(self.answers) < _MAX_ANSWERS:
+        """Answer a ping or the first close, which proxies send."""
+        if opcode == websocket.PING and len(self.answers) < MAX_PONGS:
             self.answers += websocket.encode(websocket.PONG, payload, masked=self._masked)
-        elif opcode == websocket.CLOSE:
+        elif opcode == websocket.CLOSE and not self.closed:
             self.answers += websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked)
             self.closed = True
 

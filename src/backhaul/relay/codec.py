@@ -7,6 +7,8 @@ MESSAGE_SIZE: Final = 1 << 17
 
 It fills eight records of TLS, each of which costs a system call, without a ninth for the last bytes.
 """
+MAX_PONGS: Final = 1 << 14
+"""Bytes of answers to the pings of one read, and of those that wait: a flood of pings gets no more answers."""
 
 
 class Events(Protocol):

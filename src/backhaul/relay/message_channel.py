@@ -3,7 +3,7 @@
 import logging
 import socket
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
@@ -14,7 +14,7 @@ from backhaul.net.predicates import acknowledge
 
 from .budget import ANYBODY
 from .channel import SHARED, Consumer
-from .codec import Codec
+from .codec import MAX_PONGS, Codec
 from .message_sender import MessageSender
 from .rest import BROKEN, read_rest
 from .unfinished import Unfinished
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .resources import ChannelResources
 
 log = logging.getLogger("backhaul.tunnel")
-
-_MAX_PONGS: Final = 1 << 14  # bytes for each read, and unsent: a flood of pings gets no more answers
 
 IN = shared_buffer(MOST)
 """The buffer of all reads, each of which is handled before the next."""
@@ -231,7 +229,7 @@ class MessageChannel(MessageSender):
 
     def on_ping(self, answer: bytes) -> None:
         """Answer a ping after this read."""
-        if len(self._pongs) < _MAX_PONGS:
+        if len(self._pongs) < MAX_PONGS:
             self._pongs += answer
 
     def on_close(self, answer: bytes) -> None:
@@ -275,7 +273,7 @@ class MessageChannel(MessageSender):
             self._touched = False
             self._consumer.deliver()
         pongs, self._pongs = self._pongs, b""
-        if pongs and self.unsent < _MAX_PONGS:
+        if pongs and self.unsent < MAX_PONGS:
             self._transmit(pongs)
         if self._unfinished or self._codec.unfinished:
             self._weigh()

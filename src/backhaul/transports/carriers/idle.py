@@ -14,8 +14,6 @@ from backhaul.transports.connection import Connection
 if TYPE_CHECKING:
     from .resources import IdleResources
 
-_READ_SIZE = 1 << 14
-
 
 class SilentConnection(ABC):
     """Owns the connection until a subclass passes it on."""
@@ -23,6 +21,8 @@ class SilentConnection(ABC):
     __slots__ = ("_active", "_relay", "_sock", "_spaced", "_unsent", "peer")
     reused = False
     """True if the connection serves one user after the other."""
+    read_size = 1 << 14
+    """Bytes of a read, with TLS more: those of a user may follow the target."""
 
     def __init__(self, relay: "IdleResources", connection: Connection) -> None:
         self._relay = relay
@@ -143,7 +143,7 @@ class SilentConnection(ABC):
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(_READ_SIZE)
+            data = self._sock.recv(self.read_size)
         except WOULD_BLOCK:
             return
         except OSError:

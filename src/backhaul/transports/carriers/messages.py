@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError
-from backhaul.relay.codec import Codec, LentCodec
+from backhaul.relay.codec import MAX_PONGS, Codec, LentCodec
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
@@ -253,7 +253,8 @@ class MessageArrival:
 
     def on_ping(self, answer: bytes) -> None:
         """Keep the answer, which leaves before anything else."""
-        self._unsent += answer
+        if len(self._unsent) < MAX_PONGS:
+            self._unsent += answer
 
     def on_close(self, answer: bytes) -> None:
         """End the connection, whose user is gone already."""

@@ -28,12 +28,14 @@ _UNASKED = websocket.encode(websocket.PONG, b"", masked=True)  # RFC 6455, 5.5.3
 class WsIdle(MessageIdle):
     """An idle connection on the public end. The client sends nothing on it; proxies in between may ping."""
 
-    __slots__ = ("_ended", "_parser")
+    __slots__ = ("_ended", "_parser", "_ping")
+    read_size = 1 << 10  # a flood of pings, each of which costs 1 us, delays others by less than a millisecond
     ping_message = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)  # that of v0.7.2
 
     def __init__(self, relay: "MessageResources", connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)
         self._ended = False
+        self._ping: tuple[bytes, ...] = ()  # the payload of the last one, if it is not answered yet
         self._parser = websocket.FrameParser(self, expect_masked=True)
         relay.pings.add(self)
         if connection.received:  # a client sends nothing before the target
@@ -65,9 +67,9 @@ class WsIdle(MessageIdle):
         self._ended = True
 
     def on_control(self, opcode: int, payload: bytes) -> None:
-        """Answer the ping of a proxy; note a close."""
+        """Note the ping of a proxy, or a close."""
         if opcode == websocket.PING:
-            self._ended |= not self._send_control(websocket.encode(websocket.PONG, payload, masked=False))
+            self._ping = (payload,)
         elif opcode == websocket.CLOSE:
             self._ended = True
 
@@ -103,8 +105,13 @@ class WsIdle(MessageIdle):
         except websocket.WebSocketError:
             self._ended = True
             self._garbage(data)
-        if self._ended:
+        if self._ended or not self._answer():
             self._give_up()
+
+    def _answer(self) -> bool:
+        """Answer the last ping, which is enough (RFC 6455, 5.5.3); return False if the connection is dead."""
+        ping, self._ping = self._ping, ()
+        return all(self._send_control(websocket.encode(websocket.PONG, payload, masked=False)) for payload in ping)
 
     def _garbage(self, data: bytes) -> None:
         """Learn from bytes that are no WebSocket frame."""
@@ -120,12 +127,13 @@ class WsIdle(MessageIdle):
 class WsIdleConnection(LentConnection):
     """An idle connection on the client."""
 
-    __slots__ = ("_arrival", "_parser")
+    __slots__ = ("_arrival", "_parser", "_ping")
     largest_announcement = MAX_TARGET
 
     def __init__(self, relay: "MessageResources", connection: Connection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
         self._arrival: MessageArrival | None = None
+        self._ping: tuple[bytes, ...] = ()  # the payload of the last one, if it is not answered yet
         self._parser = websocket.FrameParser(self._reader(), expect_masked=False)
         if not self.peer.supports(Feature.PINGS):
             relay.pings.add(self)
@@ -153,13 +161,13 @@ class WsIdleConnection(LentConnection):
 
     def _addressed(self, codec: Codec, make: MakeChannel, target: str, *, datagrams: bool) -> None:
         """Leave later bytes to the arrival, which is passed on when all bytes of this read have been parsed."""
-        self._arrival = MessageArrival(self._relay, codec, make, target, self._unsent, datagrams=datagrams)
+        unsent = self._unsent or self._pong()
+        self._arrival = MessageArrival(self._relay, codec, make, target, unsent, datagrams=datagrams)
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
-        """Answer a ping; end at a close."""
+        """Note a ping; end at a close."""
         if opcode == websocket.PING:
-            if not self._send_control(websocket.encode(websocket.PONG, payload, masked=True)):
-                raise ClosedError
+            self._ping = (payload,)
         elif opcode == websocket.CLOSE:
             raise ClosedError
 
@@ -182,6 +190,13 @@ class WsIdleConnection(LentConnection):
             self._expect_outages()
             arrival, self._arrival = self._arrival, None
             self._owner.addressed(self, arrival)
+        elif (pong := self._pong()) and not self._send_control(pong):
+            self._give_up()
+
+    def _pong(self) -> bytes:
+        """Return the answer to the last ping, which is enough (RFC 6455, 5.5.3); nothing if there is none."""
+        ping, self._ping = self._ping, ()
+        return b"".join(websocket.encode(websocket.PONG, payload, masked=True) for payload in ping)
 
     def _reader(self) -> websocket.MessageReader:
         return websocket.MessageReader(self.largest_announcement, self._on_message, self._on_control)
