@@ -142,7 +142,8 @@ class Relay:
         self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
         for joined in list(self._watched):
             try:
-                self._look_at(joined)
+                if joined in self._watched:  # otherwise it has ended together with another one
+                    self._look_at(joined)
             except Exception as error:  # noqa: BLE001 - the others are watched nevertheless
                 joined.close(reset=True)
                 self.poller.faults.fault(FAULT, error)
