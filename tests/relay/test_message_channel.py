@@ -16,7 +16,7 @@ from backhaul.relay.codec import Codec
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.message_channel import MessageChannel
-from backhaul.relay.outcome import ORDERLY, Outcome
+from backhaul.relay.outcome import ORDERLY, Ending, Outcome
 from backhaul.relay.patience import Patience
 from backhaul.relay.sealed_codecs import RecordCodec, SealedMessageCodec
 from backhaul.relay.traffic import Meter, Traffic
@@ -221,4 +221,20 @@ async def test_a_blocked_channel_is_not_pinged_and_a_silent_one_is_whole(net: Ne
     assert await receive_frame(peer) == (PING, b"")
     assert await receive_frame(peer) == (BINARY, b"hello")
     joined.close()
+    poller.close()
+
+
+async def test_a_user_whose_bytes_the_tunnel_does_not_take_ends_for_lack_of_memory(net: Net) -> None:
+    poller = make_poller()
+    relay, outcomes = Relay(poller, backlog_limit=1), list[Outcome]()
+    (_, conn), (user, near) = await net.pair(), await net.pair()
+    parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
+    channel = MessageChannel(relay, conn.sock, WebSocketCodec(parser, EXTENDED, masked=False))
+    joined = FramedRelay(relay, channel, near.sock, Traffic(Meter(), Meter()), outcomes.append, towards_user=True)
+    conn.fill()
+    channel.start(joined)
+    joined.start()
+    await user.send(DATA)
+    await until(lambda: outcomes)
+    assert outcomes[0].ending is Ending.SHORT_OF_MEMORY
     poller.close()

@@ -64,7 +64,10 @@ class Consumer(Protocol):
         """End the connection cleanly, and drop the channel."""
 
     def abort(self) -> None:
-        """End the connection with a reset, after an internal error or for lack of memory."""
+        """End the connection with a reset, after an internal error."""
+
+    def over_budget(self) -> None:
+        """End the connection with a reset, for lack of memory."""
 
 
 class Channel(Protocol):

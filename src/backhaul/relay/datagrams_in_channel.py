@@ -85,7 +85,11 @@ class DatagramChannel:
         self._over()
 
     def abort(self) -> None:
-        """End the flow after an internal error, or for lack of memory."""
+        """End the flow after an internal error."""
+        self._over()
+
+    def over_budget(self) -> None:
+        """End the flow for lack of memory."""
         self._over()
 
     def deliver(self) -> None:

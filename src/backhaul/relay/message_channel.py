@@ -98,7 +98,7 @@ class MessageChannel(MessageSender):
     def start(self, consumer: Consumer, *, unread: int = 0, ended: bool = False) -> None:
         """Deliver to ``consumer``, which holds ``unread`` bytes; ``ended``: the peer has ended its direction since."""
         if self.broken:  # for lack of memory, before it has begun
-            consumer.abort()
+            consumer.over_budget()
             return
         self._consumer = consumer
         self._unread = unread
@@ -170,14 +170,19 @@ class MessageChannel(MessageSender):
 
     def abort(self) -> None:
         """Reset both ends of a connection in an unknown state, even with bytes to send or to read."""
-        if not self.broken:
-            self._release(reset=True)
+        self._reset()
         if self._consumer:
             self._consumer.abort()
 
     def over_budget(self) -> None:
-        """Reset both ends, because the peer does not read."""
-        self.abort()
+        """Reset both ends, because the peer does not read, or leaves messages unfinished."""
+        self._reset()
+        if self._consumer:
+            self._consumer.over_budget()
+
+    def _reset(self) -> None:
+        if not self.broken:
+            self._release(reset=True)
 
     def _let_go(self, *, reset: bool) -> None:
         if self.half_close and not reset:
