@@ -1,5 +1,6 @@
 """The memory of sessions whose other ends acknowledge nothing, on connections that take everything."""
 
+import errno
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from tests.support.peers import EXTENDED
 
 from backhaul.mux.spooled_sender import SpooledSender
+from backhaul.relay.frames import KeptFrames
 from backhaul.relay.resumption import Resumption
 from backhaul.wire.peer import Peer
 
@@ -54,7 +56,9 @@ class Session:
 
     def drained(self) -> None: ...
     def lost(self, why: str) -> None: ...
-    def fail(self, error: Exception) -> None: ...
+    def fail(self, error: Exception) -> None:
+        self.end(str(error))
+
     def keep_no_longer(self) -> None: ...
     def on_bye(self) -> None: ...
     def end(self, why: str) -> None:
@@ -106,3 +110,19 @@ def test_more_control_frames_are_kept_while_there_is_memory(limits: Resumption) 
         session.sender.transmit(FRAME)
         sent += len(FRAME)
     assert sent > SHARE - len(FRAME)
+
+
+def test_a_session_that_can_not_keep_its_bytes_ends(limits: Resumption) -> None:
+    """Frames of other streams may be among them, whose users would wait for ever."""
+
+    class Exhausted(KeptFrames):
+        def keep(self) -> memoryview:
+            raise OSError(errno.ENOMEM, "mmap")
+
+    limits.frames = Exhausted()
+    session = Session(limits)
+    session.sender.transmit(CONTROL)
+    session.sender.transmit_frames(session.sender.frames.memory, 0, 1 << 17)
+    assert session.closed
+    assert "mmap" in session.why
+    assert not limits.held

@@ -66,13 +66,13 @@ class Spool:
             self._roll()
 
     def keep(self, piece: memoryview) -> None:
-        """Keep many bytes, which are sent now, with the present memory of the frames."""
+        """Keep many bytes, which are sent now, with the present memory of the frames. Raises OSError without more."""
+        self._lent.append(self._frames.keep())
         if self._tail:
             self._roll()
         self._sent.append(piece)
         self.size += len(piece)
         self._memory += KEPT_SIZE
-        self._lent.append(self._frames.keep())
 
     def hold(self, piece: bytes) -> None:
         """Keep a piece that is sent after the replay."""

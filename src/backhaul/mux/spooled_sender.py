@@ -92,26 +92,30 @@ class SpooledSender(Outlet):
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Keep ``data``, and send it unless everything waits."""
-        if not self._live:
-            self._hold(bytes(data))
-            return
-        self.spool.append(data)
-        self._line.transmit(data)
-        if self._line.blocked or self.spool.size >= self._look_at:
-            self._judge()
+        try:
+            if not self._live:
+                self._hold(bytes(data))
+                return
+            self.spool.append(data)
+            self._line.transmit(data)
+            if self._line.blocked or self.spool.size >= self._look_at:
+                self._judge()
+        except Exception as error:  # noqa: BLE001 - frames of others may be lost, whatever the caller does
+            self.fail(error)
 
     def transmit_frames(self, memory: memoryview, start: int, end: int) -> None:
         """Keep these bytes of ``memory``, and send them unless everything waits."""
-        if not self._live:
-            self._hold(bytes(memory[start:end]))
-            return
-        if end - start < _LARGE:
-            self.spool.append(memory[start:end])
-        else:
-            self.spool.keep(memory[start:end])
-        self._line.transmit_frames(memory, start, end)
-        if self._line.blocked or self.spool.size >= self._look_at:
-            self._judge()
+        try:
+            if not self._live:
+                self._hold(bytes(memory[start:end]))
+                return
+            keep = self.spool.append if end - start < _LARGE else self.spool.keep
+            keep(memory[start:end])
+            self._line.transmit_frames(memory, start, end)
+            if self._line.blocked or self.spool.size >= self._look_at:
+                self._judge()
+        except Exception as error:  # noqa: BLE001 - as above
+            self.fail(error)
 
     def transmit_clear(self, data: bytes) -> None:
         """Send bytes that belong to no record, and to the present connection alone."""

@@ -35,10 +35,13 @@ class KeptFrames(Frames):
         self._kept = 0  # pieces
 
     def keep(self) -> memoryview:
-        """Return the present memory, which is the caller's now; the next frames are built in another one."""
-        kept, free = self.memory, self._free
+        """Return the present memory, which is the caller's now; the next frames are built in another one.
+
+        Raises OSError, and keeps nothing, if the kernel has no memory for those.
+        """
+        memory = self._free.pop() if self._free else self._grow()
+        kept, self.memory = self.memory, memory
         self._kept += 1
-        self.memory = free.pop() if free else self._grow()
         return kept
 
     def give_back(self, pieces: list[memoryview]) -> None:
