@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import Net
 
@@ -173,3 +174,26 @@ async def test_an_internal_error_costs_one_connection(
     reception.clumsy = False
     await net.dial(reception.port)
     await until(lambda: len(reception.guests) == 1)
+
+
+async def test_a_port_that_can_not_be_watched_can_be_opened_again() -> None:
+    poller, listener = ExhaustedPoller(), listen(HOST, free_port(), SocketOptions())
+    with pytest.raises(OSError, match="memory"):
+        Acceptor(poller, listener, lambda sock, _: sock.close(), lambda _: None)
+    assert listener.fileno() < 0
+    poller.close()
+
+
+async def test_accepting_goes_on_after_a_pause_when_there_is_memory_again(net: Net) -> None:
+    poller, listener = ExhaustedPoller(lambda _owner: False), listen(HOST, port := free_port(), SocketOptions())
+    accepted = list[socket.socket]()
+    acceptor = Acceptor(poller, listener, lambda sock, _: accepted.append(sock), lambda _: None)
+    acceptor.abort()
+    poller.short = lambda _owner: True
+    await until(lambda: poller.refused)
+    poller.short = lambda _owner: False
+    await net.dial(port)
+    await until(lambda: accepted)
+    acceptor.close()
+    accepted[0].close()
+    poller.close()

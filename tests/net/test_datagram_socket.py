@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import HOST, until
 
 from backhaul.net.endpoints import Address
@@ -181,3 +182,13 @@ def test_a_closed_queue_counts_the_datagrams_it_held() -> None:
     assert queue
     queue.close()
     assert (counters.dropped, queue.take()) == (2, [])
+
+
+async def test_one_that_can_not_be_watched_is_closed() -> None:
+    poller = ExhaustedPoller()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((HOST, 0))
+        with pytest.raises(OSError, match="memory"):
+            DatagramSocket(poller, sock, lambda _batch, _address: None, Counters())
+        assert sock.fileno() < 0
+    poller.close()

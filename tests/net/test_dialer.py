@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.apart import Namespace, separable
+from tests.support.exhausted import ExhaustedPoller
 from tests.support.names import Names
 from tests.support.net import HOST, PATIENCE, Peer, free_port, until
 from tests.support.tunnel import Net
@@ -291,3 +292,12 @@ def test_other_addresses_have_no_interface(address: tuple[Any, ...]) -> None:
 )
 def test_numeric_addresses(host: str, family: int) -> None:
     assert numeric_family(host) == family
+
+
+async def test_a_connection_that_can_not_be_watched_fails(net: Net) -> None:
+    poller = ExhaustedPoller()
+    desk = Desk(net, poller, PATIENCE)
+    assert await desk.error(HOST, await silent_port(net)) == errno.ENOMEM
+    assert not len(desk.dialer)
+    desk.close()
+    poller.close()

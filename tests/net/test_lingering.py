@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import PATIENCE, Peer, Sockets, until
 
 from backhaul.net.closing import linger, release
@@ -112,3 +113,16 @@ async def test_the_end_waits_no_longer_than_it_may(poller: Poller, sockets: Sock
     assert far.silent() is False  # the end has arrived
     poller.close()
     assert near.sock.fileno() < 0
+
+
+@pytest.mark.parametrize("close", [release, linger])
+async def test_one_that_can_not_be_watched_is_closed_at_once(
+    sockets: Sockets, close: Callable[[Poller, Any], None]
+) -> None:
+    near, far, _ = await full(sockets)
+    poller = ExhaustedPoller()
+    close(poller, near.sock)
+    assert near.sock.fileno() < 0
+    assert not len(poller.lingering)
+    assert not await far.closed()
+    poller.close()

@@ -4,6 +4,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from backhaul.errors import reason
 from backhaul.net.closing import linger
 from backhaul.net.poller import FAULT
 from backhaul.net.predicates import at_eof_or_error
@@ -103,10 +104,14 @@ class Link(Reader):
         )
 
     def start(self, rest: bytes = b"") -> None:
-        """Begin with ``rest``, bytes that have been read already."""
+        """Begin with ``rest``, bytes that have been read already; end if the connection can't be watched."""
         avoid_waiting(self.conn)
         self._relay.links.add(self)
-        self._relay.poller.own(self.conn, self._readable, self)
+        try:
+            self._relay.poller.own(self.conn, self._readable, self)
+        except OSError as error:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self.end(reason(error))
+            return
         if not rest:
             return
         try:

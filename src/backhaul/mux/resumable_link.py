@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from backhaul.errors import reason
 from backhaul.net.closing import release
 from backhaul.net.portion import MOST
 from backhaul.state import LinkState
@@ -260,7 +261,11 @@ class ResumableLink(RecordLink):
             self.end(str(error))
             return
         self._choose_parser()
-        self._begin_again()
+        try:
+            self._begin_again()
+        except OSError as error:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self.lost(reason(error))
+            return
         if first:
             self.sender.transmit_clear(first)
         if rest and not self.closed:

@@ -71,6 +71,8 @@ class SmuxChannel:
         session = self._link.session
         if session.control or session.late:
             start -= self._put_control(memory)
+            if self.broken:  # many control frames leave alone, which may show that the connection is
+                return
         end = self._stream.put_headers(memory, FRAMES_AT, count)
         if last:
             end = self._put_fin(memory, end)

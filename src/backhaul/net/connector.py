@@ -183,12 +183,13 @@ class Dialer(AnyDialer):
             return
         try:
             code = self._begin(attempt, sock, address)
+            if code == errno.EALREADY:  # ENOSPC, ENOMEM: epoll_ctl(2)
+                self._poller.on_writable(sock, functools.partial(self._writable, attempt, sock))
         except OSError as error:
             self._failed(attempt, sock, error)
             return
         if code == errno.EALREADY:
             self._await(attempt)
-            self._poller.on_writable(sock, functools.partial(self._writable, attempt, sock))
         elif not code or code == errno.EISCONN:  # usual within a machine: no time limit is needed
             self._finish(attempt, sock)
         else:

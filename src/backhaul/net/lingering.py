@@ -55,21 +55,22 @@ class Lingering:
         return len(self._connections)
 
     def add(self, sock: socket.socket) -> None:
-        """Take over ``sock``; it is closed at once if it is broken, or if descriptors are scarce."""
+        """Take over ``sock``; it is closed at once if it is broken, or if descriptors or memory are scarce."""
         self._poller.forget(sock)
         if sock.fileno() >= self._poller.descriptors.pending_end():
             sock.close()
             return
+        connection = _Connection(self, sock, self._most_discarded)
         try:
             socket.socket.shutdown(sock, socket.SHUT_WR)  # below TLS, if any
+            self._poller.own(sock, connection.readable, connection)  # ENOSPC, ENOMEM: epoll_ctl(2)
         except OSError:
+            self._poller.forget(sock)
             sock.close()
             return
         if len(self) >= self._most:
             self._connections.oldest().close()
-        connection = _Connection(self, sock, self._most_discarded)
         self._connections.add(connection)
-        self._poller.own(sock, connection.readable, connection)
 
     def forget(self, connection: "_Connection") -> None:
         """Drop a connection that is being closed."""

@@ -53,7 +53,11 @@ class Acceptor:
         self._anywhere = not local(listener.getsockname()[0])  # otherwise connections inherit the right algorithm
         self._timer: asyncio.TimerHandle | None = None
         self._refusing = False
-        self._resume()
+        try:
+            self._resume()
+        except OSError:  # ENOSPC, ENOMEM: epoll_ctl(2); an open listener would keep the port from being opened again
+            self._listener.close()
+            raise
 
     def set_options(self, options: SocketOptions) -> None:
         """Set these options for future connections, which inherit them."""
@@ -105,7 +109,16 @@ class Acceptor:
     def abort(self) -> None:
         """Resume after a pause: neither a faulty connection nor a lack of memory may end the port."""
         self._poller.ignore_readable(self._listener)
-        self._timer = self._loop.call_later(_PAUSE, self._resume)
+        self._resume_later()
+
+    def _resume_later(self) -> None:
+        self._timer = self._loop.call_later(_PAUSE, self._try_to_resume)
+
+    def _try_to_resume(self) -> None:
+        try:
+            self._resume()
+        except OSError:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self._resume_later()
 
     def _resume(self) -> None:
         self._timer = None

@@ -22,8 +22,11 @@ def send_whole(
     except OSError as error:
         failed(error)
         return
-    if rest:
-        poller.on_writable(sock, functools.partial(send_whole, poller, sock, rest, sent, failed))
-    else:
+    if not rest:
         poller.ignore_writable(sock)
         sent()
+        return
+    try:
+        poller.on_writable(sock, functools.partial(send_whole, poller, sock, rest, sent, failed))
+    except OSError as error:  # ENOSPC, ENOMEM: epoll_ctl(2)
+        failed(error)

@@ -92,7 +92,8 @@ class DatagramQueue:
 class DatagramSocket:
     """Owns a UDP socket, connected or not; passes datagrams to ``received(batch, address)``, in order.
 
-    Datagrams that the kernel does not accept at once are dropped and counted: its buffer is the queue.
+    Datagrams that the kernel does not accept at once are dropped and counted: its buffer is the queue. Raises OSError,
+    with the socket closed, if it can't be watched.
     """
 
     __slots__ = ("_busy", "_counters", "_endpoints", "_poller", "_received", "_sock", "_wakeups", "most_equal")
@@ -106,7 +107,11 @@ class DatagramSocket:
         self._wakeups = 0
         self._busy = False  # the last wake-up brought more than one read
         self.most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # bytes of a datagram: larger ones leave one by one
-        poller.own(sock, self._readable, self)
+        try:
+            poller.own(sock, self._readable, self)
+        except OSError:  # ENOSPC, ENOMEM: epoll_ctl(2); an open socket would keep its port from being opened again
+            sock.close()
+            raise
 
     def abort(self) -> None:
         """Do nothing: an error costs the datagrams of one read, and the senders of others must not suffer."""

@@ -1,0 +1,88 @@
+"""Sessions whose connection breaks, or can't be watched, at an unlikely moment."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.exhausted import ExhaustedPoller
+from tests.support.mux import IdleOwner
+from tests.support.net import echo, until
+from tests.support.peers import EXTENDED
+from tests.support.torn import Torn
+from tests.support.tunnel import Net
+
+from backhaul.mux.link import Link
+from backhaul.mux.resumable_link import ResumableLink
+from backhaul.mux.sink import NOBODY
+from backhaul.mux.stream_channel import SmuxChannel
+from backhaul.net.poller import Owner
+from backhaul.net.pollers import make_poller
+from backhaul.net.predicates import has_error
+from backhaul.relay.engine import Relay
+from backhaul.wire.smux import Role, Settings
+
+
+class Losing(IdleOwner):
+    """Learns why a session is lost."""
+
+    why = ""
+
+    def link_lost(self, link: Link, why: str) -> None:
+        del link
+        self.why = why
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    poller = make_poller()
+    relay = Relay(poller)
+    yield relay
+    relay.close()
+    poller.close()
+
+
+async def test_many_control_frames_may_show_that_the_connection_is_broken(net: Net, relay: Relay) -> None:
+    (near, far), owner = await net.pair(), Losing()
+    link = Link(relay, near.sock, Role.CLIENT, Settings(), owner, peer=EXTENDED)
+    stream = link.session.open()
+    stream.sink = NOBODY
+    far.reset()
+    await until(lambda: has_error(near.sock))
+    link.session.control += bytes(1 << 13)
+    SmuxChannel(link, stream).send_frames(1)
+    assert link.closed
+    assert owner.why == "broken pipe"
+
+
+async def test_a_session_that_can_not_be_watched_ends(net: Net) -> None:
+    poller, owner = ExhaustedPoller(), Losing()
+    relay = Relay(poller)
+    near, far = await net.pair()
+    link = Link(relay, near.sock, Role.CLIENT, Settings(), owner, peer=EXTENDED)
+    link.start()
+    assert owner.why == "cannot allocate memory"
+    await far.closed()
+    relay.close()
+    poller.close()
+
+
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_a_session_waits_for_a_connection_that_can_be_watched(
+    net: Net, end: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pollers = list[ExhaustedPoller]()
+
+    def short(owner: Owner | None) -> bool:
+        return isinstance(owner, ResumableLink) and owner.epoch == 1
+
+    def make() -> ExhaustedPoller:
+        pollers.append(ExhaustedPoller(short))
+        return pollers[0]
+
+    monkeypatch.setattr(f"backhaul.{end}.make_poller", make)
+    net.transport = "tcpmux"
+    torn = await Torn.start(net, pool=1)
+    user = await torn.user()
+    await torn.cut()
+    await until(lambda: pollers[0].refused)
+    await echo(user, b"again")
+    assert "internal error" not in caplog.text
