@@ -18,6 +18,8 @@ from backhaul.net.poller import Owner
 from backhaul.net.pollers import make_poller
 from backhaul.net.predicates import has_error
 from backhaul.relay.engine import Relay
+from backhaul.transports.carriers.resuming import Attempt
+from backhaul.transports.carriers.returning import Returning
 from backhaul.wire.smux import Role, Settings
 
 
@@ -65,14 +67,18 @@ async def test_a_session_that_can_not_be_watched_ends(net: Net) -> None:
     poller.close()
 
 
-@pytest.mark.parametrize("end", ["server", "client"])
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [("server", Returning), ("server", ResumableLink), ("client", Attempt), ("client", ResumableLink)],
+)
 async def test_a_session_waits_for_a_connection_that_can_be_watched(
-    net: Net, end: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    net: Net, end: str, kind: type, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pollers = list[ExhaustedPoller]()
 
     def short(owner: Owner | None) -> bool:
-        return isinstance(owner, ResumableLink) and owner.epoch == 1
+        begun = not isinstance(owner, ResumableLink) or owner.epoch > 0
+        return isinstance(owner, kind) and begun and not pollers[0].refused
 
     def make() -> ExhaustedPoller:
         pollers.append(ExhaustedPoller(short))

@@ -22,6 +22,11 @@ class ExhaustedPoller(EpollPoller):
         self._check(owner)
         super().own(sock, readable, owner)
 
+    def on_readable(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller. Raises OSError."""
+        self._check(None)
+        super().on_readable(sock, callback)
+
     def on_writable(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller. Raises OSError."""
         self._check(None)

@@ -1,12 +1,11 @@
 """Idle tunnel connections of a server that are blocked or dead when a user arrives."""
 
-import errno
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
+from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import Peer, ready, until
 from tests.support.peers import EXTENDED
 from tests.support.stage import CarrierStage, running_relay
@@ -14,8 +13,6 @@ from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import Callback
-from backhaul.net.pollers import EpollPoller
 from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
@@ -151,11 +148,7 @@ async def test_an_aborted_connection_is_not_pinged(stage: Stage) -> None:
 
 
 async def test_a_ping_without_memory_for_its_rest_ends_the_connection(net: Net) -> None:
-    class Exhausted(EpollPoller):
-        def on_writable(self, sock: socket.socket, callback: Callback) -> None:
-            raise OSError(errno.ENOSPC, "epoll_ctl", sock, callback)
-
-    poller = Exhausted()
+    poller = ExhaustedPoller(lambda owner: owner is None)
     relay = Relay(poller)
     stage = Stage(net, relay)
     carrier, near, _ = await stage.idle(WsIdle)
@@ -208,3 +201,16 @@ async def test_a_flood_of_pings_after_a_target_gets_few_answers(stage: Stage) ->
     codec.feed(memoryview(frame(PING, b"") * (1 << 15)))
     arrival.refuse(reset=False)
     assert len(await far.receive_all()) < 1 << 15
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_connection_that_can_not_be_watched_is_closed(net: Net, kind: Kind) -> None:
+    """The client would be given users on it, who would wait for ever."""
+    poller = ExhaustedPoller()
+    relay = Relay(poller)
+    stage = Stage(net, relay)
+    carrier, near, _ = await stage.idle(kind)
+    assert near.sock.fileno() < 0
+    await until(lambda: stage.gone == [carrier])
+    relay.close()
+    poller.close()

@@ -276,18 +276,28 @@ def fingerprint(sock: ssl.SSLSocket) -> bytes:
 def shake_hands(poller: Poller, sock: ssl.SSLSocket, done: Shaken) -> None:
     """Drive the handshake; call ``done`` once, with the socket, or with the error after closing the socket."""
     try:
-        sock.do_handshake()
-    except ssl.SSLWantReadError:
-        poller.ignore_writable(sock)
-        poller.on_readable(sock, functools.partial(shake_hands, poller, sock, done))
-    except ssl.SSLWantWriteError:
-        poller.on_writable(sock, functools.partial(shake_hands, poller, sock, done))
+        shaken = _has_shaken(poller, sock, functools.partial(shake_hands, poller, sock, done))
     except OSError as error:
         release(poller, sock)
         done(TransportError(explain(error)))
-    else:
+        return
+    if shaken:
         poller.forget(sock)
         done(sock)
+
+
+def _has_shaken(poller: Poller, sock: ssl.SSLSocket, again: Callable[[], None]) -> bool:
+    """Return whether the handshake is complete; otherwise ``again`` is called when it can go on. Raises OSError."""
+    try:
+        sock.do_handshake()
+    except ssl.SSLWantReadError:
+        poller.ignore_writable(sock)
+        poller.on_readable(sock, again)
+        return False
+    except ssl.SSLWantWriteError:
+        poller.on_writable(sock, again)
+        return False
+    return True
 
 
 def explain(error: OSError) -> str:

@@ -35,7 +35,10 @@ class SilentConnection(ABC):
             # Nagle's algorithm would hold a target until the peer's delayed acknowledgement of the end of the user
             # before (measured: 35 ms for each user), whatever ``nodelay`` is. Messages are joined here.
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        relay.poller.own(self._sock, self._readable, self)
+        try:
+            relay.poller.own(self._sock, self._readable, self)
+        except OSError:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self._refuse()
 
     @abstractmethod
     def _received(self, data: bytes) -> None:
@@ -155,7 +158,7 @@ class SilentConnection(ABC):
             self._give_up()
 
     def _refuse(self) -> None:
-        """Close a connection that is not a tunnel connection; tell its owner, which is creating this object, later."""
+        """Close a connection that is unusable from the first; tell its owner, which is creating this object, later."""
         self.close()
         self._relay.loop.call_soon(self._gone)
 

@@ -245,7 +245,11 @@ class Attempt:
 
     def _listen(self) -> None:
         if connection := self._connection:
-            self._poller.own(connection.sock, functools.partial(self._readable, connection), self)
+            try:
+                self._poller.own(connection.sock, functools.partial(self._readable, connection), self)
+            except OSError as error:  # ENOSPC, ENOMEM: epoll_ctl(2)
+                self._fail(reason(error))
+                return
             if connection.received:
                 self._feed(connection, connection.received)
 

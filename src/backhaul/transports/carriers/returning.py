@@ -55,10 +55,14 @@ class Returning:
         self._reader = first_reader(connection.seals.opener, messages=messages, masked=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Begin to read; close the connection if it can't be watched."""
         connection = self._connection
         self._waiting.add(self)
-        self._relay.poller.own(connection.sock, self._readable, self)
+        try:
+            self._relay.poller.own(connection.sock, self._readable, self)
+        except OSError:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self.abort()
+            return
         if connection.received:
             self._feed(connection.received)
 

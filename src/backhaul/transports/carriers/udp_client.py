@@ -108,10 +108,9 @@ class UdpClient(DoorClient):
             self._opening += 1
             return
         try:
-            sock = self._dial()
-        except OSError:  # no route at the moment; the control channel will notice
+            tunnel = _Tunnel(self, self._dial())
+        except OSError:  # no route at the moment, which the control channel will notice, or no memory
             return
-        tunnel = _Tunnel(self, sock)
         self._idle.add(tunnel)
         tunnel.announce()
 

@@ -106,8 +106,13 @@ class Upgrade:
             self._fail(error)
             return
         self._asked = True
-        listen = functools.partial(self._poller.on_readable, sock, functools.partial(self._readable, sock))
-        send_whole(self._poller, sock, request, listen, self._fail)
+        send_whole(self._poller, sock, request, functools.partial(self._listen, sock), self._fail)
+
+    def _listen(self, sock: socket.socket) -> None:
+        try:
+            self._poller.on_readable(sock, functools.partial(self._readable, sock))
+        except OSError as error:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self._fail(error)
 
     def _readable(self, sock: socket.socket) -> None:
         try:

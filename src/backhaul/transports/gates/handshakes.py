@@ -11,7 +11,7 @@ from typing import Final, Generic
 
 from backhaul.errors import BackhaulError
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import Poller
+from backhaul.net.poller import Callback, Poller
 from backhaul.net.tls import PROTOCOLS, ServerContext
 
 from .crowd import FairQueue
@@ -74,7 +74,13 @@ class Handshakes(Generic[Pending]):
 
     def begin(self, pending: Pending) -> None:
         """Begin the handshake of a connection in the lobby."""
-        self._poller.on_readable(pending.sock, functools.partial(self._ready, pending))
+        self._await(pending, self._poller.on_readable)
+
+    def _await(self, pending: Pending, watch: Callable[[socket.socket, Callback], None]) -> None:
+        try:
+            watch(pending.sock, functools.partial(self._ready, pending))
+        except OSError as error:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self._failed(pending, error)
 
     def discard(self, pending: Pending) -> None:
         """Forget a connection that has left the lobby; harmless if it is not queued."""
@@ -175,7 +181,7 @@ class Handshakes(Generic[Pending]):
         except (BlockingIOError, ssl.SSLWantReadError):
             self.begin(pending)
         except ssl.SSLWantWriteError:
-            self._poller.on_writable(pending.sock, functools.partial(self._ready, pending))
+            self._await(pending, self._poller.on_writable)
         except OSError as error:
             self._failed(pending, error)
         else:

@@ -89,9 +89,12 @@ class Lobby(Generic[Pending]):
         self._crowd(pending).add(pending.network, pending)
 
     def listen(self, pending: Pending) -> None:
-        """Read the connection."""
+        """Read the connection; close it if it can't be watched."""
         pending.listening = True
-        self._poller.on_readable(pending.sock, functools.partial(self.read, pending))
+        try:
+            self._poller.on_readable(pending.sock, functools.partial(self.read, pending))
+        except OSError:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self.dismiss(pending)
 
     def read(self, pending: Pending) -> None:
         """Read the bytes that have arrived."""
