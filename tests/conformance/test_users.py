@@ -1,6 +1,7 @@
 """The addresses of users and targets, and the PROXY header, over every transport."""
 
 import asyncio
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ http {{
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[int]:
     """Run a web server that expects the PROXY protocol and returns the addresses it read; yield its port."""
+    if not shutil.which("nginx"):
+        pytest.skip("nginx is not installed")
     port = free_port()
     config = tmp_path / "nginx.conf"
     config.write_text(NGINX.format(folder=tmp_path, port=port))

@@ -79,10 +79,7 @@ class ClientEvents(ClientControlEvents, Protocol):
         """Ask for a sign of life, because the line may be dead, and give the server up soon without one."""
 
     def disowned(self) -> None:
-        """Do the same at once: the server refused or closed a connection.
-
-        It does that if it knows the control channel no more.
-        """
+        """Do the same at once: the server refused a connection, as it does if it knows the control channel no more."""
 
 
 class ClientControl(Protocol):

@@ -100,12 +100,9 @@ class DedicatedClient(PooledClient[IdleConnection]):
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
         """Pass on the user of a connection; the pool replaces the connection unless it comes back."""
-        current = carrier in self._carriers
-        lent = carrier.reused and current
+        lent = carrier.reused and carrier in self._carriers
         self._forget(carrier)
         if not arrival:
-            if current:
-                self._events.disowned()
             return
         if lent and not arrival.datagrams:
             self._lent.add(carrier)

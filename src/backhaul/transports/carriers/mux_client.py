@@ -197,12 +197,9 @@ class MuxClient(PooledClient[Link]):
 
     def link_lost(self, link: Link, why: str) -> None:
         """Forget a session; the pool notices."""
-        current = link in self._carriers
         self._forget(link)
         if link.resumes:
             self._resumer.forget(link)
-        elif current:
-            self._events.disowned()
         log.debug("session lost: %s", why)
 
     def not_smux(self, link: Link, data: bytes) -> None:
