@@ -22,7 +22,7 @@ async def relay() -> AsyncIterator[Relay]:
 class Twin:
     """One of two users of a session, which ends with its first user who is reset."""
 
-    moved = 0
+    moved = undelivered = 0
 
     def __init__(self, relay: Relay, session: list["Twin"]) -> None:
         self._relay = relay

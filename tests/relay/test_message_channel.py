@@ -96,6 +96,7 @@ class Looks:
 
     def __init__(self, relay: Relay) -> None:
         self._count = 0
+        self.undelivered = 0
         self._looked = asyncio.Event()
         relay.watch(self)  # the last entry, which is looked at last
 

@@ -215,6 +215,8 @@ class Sweeps:
         self.count += 1
         return self.count
 
+    undelivered = 0
+
     def silent_for(self, seconds: float) -> None:
         """See Joined."""
 

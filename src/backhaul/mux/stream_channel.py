@@ -47,6 +47,11 @@ class SmuxChannel:
         return f"stream {self._stream.id} of session {self._link.number}"
 
     @property
+    def undelivered(self) -> int:
+        """None that are known: the kernel keeps bytes of all streams together."""
+        return 0
+
+    @property
     def blocked(self) -> bool:
         """True while the connection of all streams takes no bytes."""
         return self._link.sender.blocked

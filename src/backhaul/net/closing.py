@@ -5,6 +5,7 @@ import struct
 from typing import Final, Protocol
 
 from .lingering import DRAIN, Lingering
+from .tcp_info import unacknowledged
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER of 0 seconds: close(2) sends RST (socket(7))
 
@@ -18,16 +19,19 @@ class Dropping(Protocol):
         """Stop all calls; the caller must close the socket at once."""
 
 
-def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drained: bool = False) -> None:
+def release(
+    poller: Dropping, sock: socket.socket, *, reset: bool = False, drained: bool = False, complete: bool = False
+) -> None:
     """Drop ``sock`` from the poller and close it, optionally with a reset; harmless if it is closed already.
 
     ``drained`` means that the peer's end has been read, so no bytes remain to be discarded. Otherwise unread bytes let
-    the socket linger.
+    the socket linger. ``complete`` means that the peer was sent all bytes and their end: a reset that would cost it
+    some of them becomes a clean end.
     """
     if sock.fileno() < 0:
         return
     try:  # each user ends here, and `contextlib.suppress` takes three calls of Python
-        if reset:
+        if reset and not (complete and unacknowledged(sock)):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         elif not drained and socket.socket.recv_into(sock, DRAIN, 0, socket.MSG_DONTWAIT):  # below TLS, if any
             poller.lingering.add(sock)

@@ -104,6 +104,10 @@ class Channel(Protocol):
         """The stream of a session that this is, as text; empty for a connection of the user's own."""
 
     @property
+    def undelivered(self) -> int:
+        """The bytes that the kernel still sends; 0 for a stream, whose session keeps few there."""
+
+    @property
     def blocked(self) -> bool:
         """True while the connection takes no bytes; a parked consumer is called when it does."""
 

@@ -27,6 +27,10 @@ class Joined(Protocol):
     def moved(self) -> int:
         """A number that rises with every byte that moves, in either direction."""
 
+    @property
+    def undelivered(self) -> int:
+        """The bytes that the kernel still sends: fewer and fewer while a slow peer reads and nothing else moves."""
+
     def silent_for(self, seconds: float) -> None:
         """Act on silence: one direction has ended, and nothing has moved for ``seconds``."""
 

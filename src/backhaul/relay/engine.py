@@ -58,7 +58,7 @@ class Relay:
         self.resumption = Resumption()
         self.pings = Pings(lambda: self.patience.silence, poller.faults)
         self.late_frames = LateFrames(lambda: self.patience.late, poller.faults)
-        self._watched: dict[Joined, tuple[int, float]] = {}
+        self._watched: dict[Joined, tuple[int, int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
 
@@ -134,7 +134,7 @@ class Relay:
 
     def watch(self, joined: Joined) -> None:
         """Watch a half-closed connection, which is told how long it has been silent."""
-        self._watched[joined] = (joined.moved, self.loop.time())
+        self._watched[joined] = (joined.moved, joined.undelivered, self.loop.time())
         if self._timer is None:
             self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
 
@@ -152,10 +152,10 @@ class Relay:
             self._timer = None
 
     def _look_at(self, joined: Joined) -> None:
-        moved, since = self._watched[joined]
+        moved, undelivered, since = self._watched[joined]
         now = self.loop.time()
-        if joined.moved != moved:
-            self._watched[joined] = (joined.moved, now)
+        if joined.moved != moved or joined.undelivered != undelivered:
+            self._watched[joined] = (joined.moved, joined.undelivered, now)
         else:
             joined.silent_for(now - since)
 

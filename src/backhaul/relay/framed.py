@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from backhaul.net.closing import release
 from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK
 from backhaul.net.predicates import at_eof
+from backhaul.net.tcp_info import unacknowledged
 from backhaul.wire.smux import SmuxError
 
 from . import half_close as rule
@@ -71,6 +72,11 @@ class FramedRelay(PayloadWriter):
     def moved(self) -> int:
         """The bytes moved so far, both ways together."""
         return self.taken + self.given
+
+    @property
+    def undelivered(self) -> int:
+        """The bytes that the kernel still sends, both ways together."""
+        return unacknowledged(self._sock) + self.channel.undelivered
 
     def progress(self) -> Progress:
         """Return the progress of the user."""
@@ -205,7 +211,13 @@ class FramedRelay(PayloadWriter):
         if self._backlog:
             self._backlog.drop()
             self._backlog = None
-        release(self._relay.poller, self._sock, reset=self._other in spoilt, drained=self._side in self._state.ended)
+        release(
+            self._relay.poller,
+            self._sock,
+            reset=self._other in spoilt,
+            drained=self._side in self._state.ended,
+            complete=bool(spoilt) and self._other in rule.complete(ending, self._state),
+        )
         self.channel.drop(reset=tell and self._side in spoilt)
         self._relay.finished(self, self.done, Outcome(*self._both_ways(), ending))
 

@@ -135,6 +135,17 @@ def spoilt(ending: Ending, state: State) -> tuple[Side, ...]:
     return tuple(side for side in Side if ending is not Ending.SHUTDOWN or side not in state.over)
 
 
+_DECIDED: Final = frozenset({Ending.LIMIT, Ending.CLOSED, Ending.SILENT})
+
+
+def complete(ending: Ending, state: State) -> tuple[Side, ...]:
+    """Return the directions that are over when this end resets a connection in which nothing has failed.
+
+    Their sinks still get what the kernel has, which on a slow line may be most of an answer.
+    """
+    return state.over if ending in _DECIDED else ()
+
+
 _UNDERSTOOD: Final = Policy(user_over=Action.TELL, target_over=Action.TELL)
 _NOT_BY_FAR: Final = Policy(user_over=Action.HOLD, target_over=Action.CLOSE)
 _NOT_BY_NEAR: Final = Policy(user_over=Action.CLOSE, target_over=Action.CLOSE)

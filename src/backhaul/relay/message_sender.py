@@ -40,9 +40,14 @@ class MessageSender(ABC):
         return self._backlog.size if self._backlog else 0
 
     @property
+    def undelivered(self) -> int:
+        """The bytes that the kernel still sends."""
+        return unacknowledged(self._conn)
+
+    @property
     def moved(self) -> int:
         """A number that rises with each byte that the peer acknowledges while nothing more is sent."""
-        return -self.unsent - unacknowledged(self._conn)
+        return -self.unsent - self.undelivered
 
     @abstractmethod
     def abort(self) -> None:

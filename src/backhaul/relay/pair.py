@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backhaul.net.closing import release
 from backhaul.net.poller import FAULT
+from backhaul.net.tcp_info import unacknowledged
 
 from . import half_close as rule
 from .budget import ANYBODY
@@ -55,6 +56,11 @@ class Pair:
     def moved(self) -> int:
         """The bytes moved so far, both ways together."""
         return self.to_far.moved + self.to_near.moved
+
+    @property
+    def undelivered(self) -> int:
+        """The bytes that the kernel still sends, both ways together."""
+        return unacknowledged(self.to_far.sink) + unacknowledged(self.to_near.sink)
 
     def progress(self) -> Progress:
         """Return the progress of the user."""
@@ -122,8 +128,15 @@ class Pair:
         self.closed = True
         ended, poller = self.state.ended, self.relay.poller
         spoilt = () if ending in ORDERLY else rule.spoilt(ending, self.state)
-        release(poller, self.to_far.source, reset=rule.TARGET in spoilt, drained=rule.USER in ended)
-        release(poller, self.to_near.source, reset=rule.USER in spoilt, drained=rule.TARGET in ended)
+        complete = rule.complete(ending, self.state)
+        for way, back in ((self.to_far, self.to_near), (self.to_near, self.to_far)):
+            release(
+                poller,
+                way.source,
+                reset=back.side in spoilt,
+                drained=way.side in ended,
+                complete=back.side in complete,
+            )
         self.to_far.release()
         self.to_near.release()
         outcome = Outcome(self.to_far.moved, self.to_near.moved, ending)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
 from backhaul.net.poller import FAULT
@@ -34,6 +34,22 @@ class _Times:
         return min(self.idle, self.lifetime)
 
 
+class _Seen(NamedTuple):
+    """The last look at a user."""
+
+    moved: int
+    undelivered: int
+    since: float  # the first look with these numbers
+
+
+def _look(user: InFlight, before: _Seen, now: float) -> _Seen:
+    """Return what is seen now. A user on a slow line may receive for minutes what the kernel has taken at once."""
+    moved, undelivered = user.moved, user.undelivered
+    if (moved, undelivered) == before[:2]:
+        return before
+    return _Seen(moved, undelivered, now)
+
+
 class Expiry:
     """Looks at all users now and then. Without a limit of time it does nothing.
 
@@ -46,7 +62,7 @@ class Expiry:
         self._look_every = look_every
         self._common = _Times(NO_LIMITS)
         self._ports: dict[int, _Times] = {}
-        self._moved: dict[InFlight, tuple[int, float]] = {}  # with the time at which a look found other bytes
+        self._seen: dict[InFlight, _Seen] = {}
         self._task: asyncio.Task[None] | None = None
 
     def apply(self, tables: LimitTables) -> None:
@@ -70,7 +86,7 @@ class Expiry:
             await in_slices(itertools.chain(self._streams(), self._flows()))
 
     def _streams(self) -> Iterator[None]:
-        before, self._moved = self._moved, {}
+        before, self._seen = self._seen, {}
         for user, record in streams(self._relay.live):
             try:
                 self._look_at(user, record, before.get(user))
@@ -78,15 +94,13 @@ class Expiry:
                 self._relay.poller.faults.fault(FAULT, error)
             yield
 
-    def _look_at(self, user: InFlight, record: ServedUser, before: tuple[int, float] | None) -> None:
+    def _look_at(self, user: InFlight, record: ServedUser, before: _Seen | None) -> None:
         times, now = self._of(record.bind_port), self._relay.loop.time()
-        moved, since = before or (0, record.since)
-        if user.moved != moved:
-            since = now
-        if now - since >= times.idle or now - record.since >= times.lifetime:
+        seen = _look(user, before or _Seen(0, 0, record.since), now)
+        if now - seen.since >= times.idle or now - record.since >= times.lifetime:
             user.end(Ending.LIMIT)
         else:
-            self._moved[user] = user.moved, since
+            self._seen[user] = seen
 
     def _flows(self) -> Iterator[None]:
         for flow, owner in flows(self._relay.flows):
