@@ -66,10 +66,10 @@ class Company:
         ]
         return config_of(self.net.transport, self.bind_port, "".join(tables), lines)
 
-    async def connect(self, name: str, lines: str = "") -> "Client":
+    async def connect(self, name: str, lines: str = "", *, port: int = 0) -> "Client":
         """Start a client and wait until it is connected; a stop of it does not wait for its users."""
         lines = f'token = "{token_of(name)}"\n{lines}'
-        client = await self.net.client(self.bind_port, lines, connection_pool=1, shutdown_timeout=0)
+        client = await self.net.client(port or self.bind_port, lines, connection_pool=1, shutdown_timeout=0)
         self.clients[name] = client
         await until(lambda: self.server.tunnels[name].connected and client.tunnel.connected)
         return client

@@ -159,16 +159,46 @@ async def test_a_source_stays_with_its_member() -> None:
         assert sorted(panel.shares().values()) == [0, 0, 3]
 
 
-async def test_a_user_waits_for_a_group_without_members() -> None:
-    async with Net("tcp") as net:
+@pytest.mark.parametrize("returning", NAMES)
+@pytest.mark.parametrize("transport", ["tcp", "wsmux"])
+async def test_the_first_member_that_returns_serves_the_users_who_wait(transport: str, returning: str) -> None:
+    async with Net(transport) as net:
         panel = await panel_of(net)
         for name in NAMES:
             await net.stop(panel.company.clients[name])
         await until(lambda: not any(tunnel.connected for tunnel in panel.company.server.tunnels.values()))
-        user = await net.dial(panel.port)
-        await user.send(b"?")
-        await panel.company.connect(NAMES[-1])  # it was lost last, so it is expected first
-        assert await user.receive(1) == b"?"
+        users = [await net.dial(panel.port) for _ in range(3)]
+        for user in users:
+            await user.send(b"?")
+        await until(lambda: sum(panel.shares().values()) == len(users))
+        await panel.company.connect(returning)
+        for user in users:
+            assert await user.receive(1) == b"?"
+        assert panel.shares() == dict.fromkeys(NAMES, 0) | {returning: len(users)}
+        assert {user.client for user in panel.company.server.users()} == {returning}
+        for user in users:
+            user.close()
+        await until(lambda: not any(panel.shares().values()))
+
+
+async def test_users_who_wait_for_a_lost_member_go_to_another_one() -> None:
+    async with Net("tcp") as net:
+        panel = Panel(net)
+        panel.balance = "order"
+        await net.echo(port=panel.target)
+        await panel.company.open(NAMES)
+        await panel.reload()
+        box = net.middlebox(panel.company.bind_port)
+        await panel.company.connect("berlin", port=box.port)
+        await panel.company.connect("paris")
+        box.hold()  # berlin gets no connection for users any more
+        users = [await net.dial(panel.port) for _ in range(3)]
+        for user in users:
+            await user.send(b"?")
+        await until(lambda: panel.shares()["berlin"] == len(users))
+        await box.paths[0].cut()
+        await until(lambda: all(not user.silent() for user in users))
+        assert panel.shares()["paris"]
 
 
 async def test_a_reload_changes_members_and_balance_and_leaves_users_alone() -> None:

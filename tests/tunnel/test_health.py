@@ -19,11 +19,14 @@ class Web:
         self.port = free_port()
         self.status = "200 OK"
         self.paths: list[str] = []
+        self.stuck = False
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             head = await reader.readuntil(b"\r\n\r\n")
             self.paths.append(head.split()[1].decode())
+            while self.stuck and await reader.read(1):
+                pass
             writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: 0\r\n\r\n".encode())
             await writer.drain()
         writer.close()
@@ -46,10 +49,10 @@ async def group_of(net: Net, target: int, health: str, own: str = "") -> Company
     return company
 
 
-async def adopt(company: Company, target: int, health: str, own: str = "") -> None:
+async def adopt(company: Company, target: int, health: str, own: str = "", *, balance: str = "least") -> None:
     group = (
         f'[server.groups.panel]\nports = ["{HOST}:{company.bind_port - 1}={target}"]\nclients = ["berlin", "idle"]\n'
-        f'health = "{health}"\nhealth_interval = 1\n'
+        f'health = "{health}"\nhealth_interval = 1\nbalance = "{balance}"\n'
     )
     new = company.config(group + table("idle"), {"berlin": own})
     await company.server.reconfigure(new, diff(company.server.config, new))
@@ -107,7 +110,26 @@ async def test_a_reload_begins_and_ends_checks() -> None:
         await until(lambda: "500" in problem(company))
         await adopt(company, web.port, "http:/", "max_connections = 9")
         assert problem(company)  # a change of something else leaves it as it is
+        await adopt(company, web.port, "http:/", balance="order")
+        assert problem(company)
         await adopt(company, web.port, "")
+        assert not problem(company)
+
+
+async def test_an_unhealthy_client_that_returns_gets_no_users_before_a_good_check() -> None:
+    async with Net("tcp") as net, serving(Web()) as web:
+        web.status = "500 Broken"
+        company = await group_of(net, web.port, "http:/")
+        await company.connect("berlin")
+        await until(lambda: problem(company))
+        web.stuck = True
+        await net.stop(company.clients["berlin"])
+        await until(lambda: not company.server.tunnels["berlin"].connected)
+        await company.connect("berlin")
+        assert "500" in problem(company)
+        await net.stop(company.clients["berlin"])
+        await until(lambda: not company.server.tunnels["berlin"].connected)
+        await company.connect("berlin", LEGACY)
         assert not problem(company)
 
 

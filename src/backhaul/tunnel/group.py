@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from backhaul.addresses import plain_ip
@@ -43,7 +43,8 @@ class Member:
         """Users so far."""
         self.refused = 0
         """Users whom its limits refused, because no other member took them."""
-        self._check = 0  # the number of its health check
+        self._check: Check | None = None
+        self._number = 0  # of that health check
         self.in_log = False
         """True if the log has its problem, and not yet the end of that."""
         self.problem = ""
@@ -60,11 +61,13 @@ class Member:
         return not self.problem and not self.tunnel.ports.refusing
 
     def examine(self, check: Check | None) -> None:
-        """Let the client make this health check from now on, or none."""
-        self.tunnel.health.discard(self._check)
-        self._check, self.problem = 0, ""
+        """Let the client make this health check from now on, or none; what the same one has found stays."""
+        if check == self._check:
+            return
+        self.tunnel.health.discard(self._number)
+        self._check, self.problem = check, ""
         if check:
-            self._check = self.tunnel.health.add(check, self._told)
+            self._number = self.tunnel.health.add(check, self._told)
 
     def _told(self, health: Health) -> None:
         self.problem = "" if health.healthy else health.reason or "unhealthy"
@@ -126,6 +129,7 @@ class Group:
         self._members: list[Member] = []
         self._by_tunnel: dict[ServerTunnel, Member] = {}
         self._balance: Balance[Member] = make_balance(group.balance, self._members)
+        self._awaited: dict[Member, None] = {}  # users may wait for their clients to return
         self._full: dict[Member, None] = {}  # not in the balance, because they have reached their maximum of users
         self._last = 0  # the position of the member that was lost last, and may return first
         self.ports = Ports(
@@ -166,6 +170,7 @@ class Group:
             member.examine(_check_of(self._group))
             member.tunnel.watchers.append(self._look)
         for tunnel in before.keys() - self._by_tunnel.keys():
+            before[tunnel].examine(None)
             self.ports.loosen(before[tunnel])
         for tunnel in tunnels:
             self._look(tunnel)
@@ -206,31 +211,49 @@ class Group:
 
     def close(self) -> None:
         """Close the ports; users in flight stay."""
+        for member in self._members:
+            member.examine(None)
         self._forget()
         self.ports.close()
 
     def _forget(self) -> None:
         while self._members:
             member = self._members.pop()
-            member.examine(None)
             member.tunnel.watchers.remove(self._look)
 
     def _look(self, tunnel: ServerTunnel) -> None:
         """See whether a member may get users, and whether there is one to wait for."""
         member = self._by_tunnel[tunnel]
         self._full.pop(member, None)
-        if not tunnel.connected:
-            member.problem = ""  # the next client may be healthy
+        if tunnel.connected and not tunnel.makes_checks:
+            member.problem = ""
         if member.ready:
             self._balance.add(member)
         else:
             self._balance.discard(member)
             self._last = member.position
+            if tunnel.waiting:
+                self._awaited[member] = None
             if not tunnel.absence.sessions_stay:
                 self.ports.loosen(member)
+        self._move_waiting()
         refuse = not any(one.expected for one in self._members)
         if refuse != self.ports.refusing:
             self._turn(refuse=refuse)
+
+    def _move_waiting(self) -> None:
+        """Let members that are there serve the users who wait for others."""
+        for member in list(self._awaited):
+            if not member.tunnel.connected:
+                self._move_from(member)
+            if member.ready or not member.tunnel.waiting:
+                del self._awaited[member]
+
+    def _move_from(self, member: Member) -> None:
+        users = member.tunnel.users
+        for waiting in users.waiting_in(member):
+            if other := self._free(plain_ip(waiting.address)):
+                other.tunnel.users.take_over(users, waiting, other)
 
     def _turn(self, *, refuse: bool) -> None:
         if refuse:
@@ -270,24 +293,28 @@ class Group:
 
         Without any the user waits for the member that was lost last.
         """
+        return self._free(ip) or self._crowded(ip) or self._expected()
+
+    def _free(self, ip: str) -> Member | None:
+        """Return the member that takes a user; None if there is none."""
         spent: list[Member] = []  # no event tells when they have bytes again
-        for member in self._choices(ip):
+        found = None
+        while not found and (member := self._balance.choose(ip)):
             if not member.objection():
-                break
+                found = member
+                continue
             self._balance.discard(member)
             if member.full:
                 self._full[member] = None
             else:
                 spent.append(member)
-        else:
-            member = self._crowded(spent) or self._expected()
-        for other in spent:
-            self._balance.add(other)
-        return member
+        for member in spent:
+            self._balance.add(member)
+        return found
 
-    def _crowded(self, spent: list[Member]) -> Member | None:
+    def _crowded(self, ip: str) -> Member | None:
         """Return a member that will refuse the user, as all others would; None if there is none at all."""
-        member = next(iter(spent), None) or next(iter(self._full), None)
+        member = self._balance.choose(ip) or next(iter(self._full), None)
         if member:
             member.refused += 1
         return member
@@ -295,11 +322,9 @@ class Group:
     def _expected(self) -> Member:
         """Return the member to wait for: the one that was lost last, unless others alone may get users again."""
         last = self._members[self._last]
-        return last if last.expected else next((one for one in self._members if one.expected), last)
-
-    def _choices(self, ip: str) -> Iterator[Member]:
-        while member := self._balance.choose(ip):
-            yield member
+        member = last if last.expected else next((one for one in self._members if one.expected), last)
+        self._awaited[member] = None
+        return member
 
 
 def _check_of(group: ServedGroup) -> Check | None:

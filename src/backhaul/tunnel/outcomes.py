@@ -172,6 +172,12 @@ class ServedUser(Record):
         """The address without a port."""
         return plain_ip(self.address)
 
+    def change_client(self, outcomes: Outcomes, room: Room) -> None:
+        """Wait for another client from now on, with a place in ``room``."""
+        self.room.leave()
+        room.enter()
+        self._outcomes, self.room, self.transport = outcomes, room, outcomes.transport
+
     def __call__(self, outcome: Outcome) -> None:
         """Judge the end of the user."""
         self._outcomes.ended(self, outcome)

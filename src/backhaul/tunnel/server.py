@@ -117,6 +117,11 @@ class ServerTunnel:
         return self.connected and not self.entrance.draining
 
     @property
+    def makes_checks(self) -> bool:
+        """True if the connected client makes health checks; v0.7.2 makes none."""
+        return self._transport.session.keys is not None
+
+    @property
     def problem(self) -> str:
         """The reason why no client can connect or no user can be carried, as far as this end knows, or empty."""
         return self._unreachable() or self.fit.problem

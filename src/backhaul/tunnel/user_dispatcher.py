@@ -16,7 +16,7 @@ from backhaul.transports.user import User
 
 from .limiting import Limiting
 from .news import News
-from .outcomes import Outcomes, name
+from .outcomes import Outcomes, ServedUser, name
 from .places import Places, Room
 from .port import Port
 from .ports_setup import preface_of
@@ -82,6 +82,26 @@ class UserDispatcher:
         user = User(sock, port.mapping.target, self._preface(sock, address), traffic, done)
         port.total += 1
         port.open += 1
+        self._carry(user, port, address)
+
+    def waiting_in(self, room: Room) -> list[Waiting]:
+        """Return the users with a place in ``room`` who wait, oldest first."""
+        return [
+            waiting
+            for waiting in self.waiting.entries()
+            if isinstance(waiting.user.done, ServedUser) and waiting.user.done.room is room
+        ]
+
+    def take_over(self, former: "UserDispatcher", waiting: Waiting, room: Room) -> None:
+        """Take over a user who waits for another client, which ``former`` serves; they get a place in ``room``."""
+        user = waiting.user
+        former.waiting.discard(user)
+        assert isinstance(user.done, ServedUser)  # noqa: S101 - every user of a dispatcher has this record
+        user.done.change_client(self._outcomes, room)
+        self._carry(user, waiting.port, waiting.address)
+
+    def _carry(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
+        """Find a carrier for a user, or let them wait."""
         waiting = len(self.waiting)
         self.transport.expect_user(waiting + 1)
         if waiting or not self._assign(user):

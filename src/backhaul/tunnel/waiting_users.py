@@ -59,6 +59,10 @@ class WaitingUsers:
         """Return the users who wait now, oldest first; some may leave meanwhile."""
         return (user for user in list(self._users) if user in self._users)
 
+    def entries(self) -> list[Waiting]:
+        """Return the users who wait now with port and address, oldest first."""
+        return list(self._users.values())
+
     def add(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
         """Let a user wait."""
         now = self._loop.time()
