@@ -1,9 +1,13 @@
-"""The bytes that users have moved in the present day and month, by limit and source."""
+"""The bytes that users have moved in the present day and month, by limit and source.
+
+Those of the days and months that were present before are kept for a while, because a clock may be wrong for a moment:
+that of a small computer begins in 1970, until the network has told it the time.
+"""
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Final, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Meta, Struct
@@ -11,13 +15,20 @@ from msgspec import Meta, Struct
 from backhaul.config.quantities import zone_of
 from backhaul.errors import UNREADABLE
 
-MAX_FILE: Final = 2 << 20
+MAX_FILE: Final = 4 << 20
 """Bytes of the file; an entry takes less than 200."""
 MOST: Final = 8192
-"""Entries kept: those with the most bytes."""
+"""Entries kept of a day or month: those with the most bytes."""
+
+_FIRST_DAY: Final = "2026-01-01"
+"""Before it this program did not exist, so a clock that is earlier is not set yet."""
+_FORMER: Final = 2  # days and months kept besides the present ones
+_FORMER_PART: Final = 8  # of the entries: the file must stay small
 
 Key = tuple[str, str]
 """The table of a limit, and a source; all sources together without one."""
+Counts = dict[Key, int]
+"""Bytes of one day or month."""
 
 
 class Bytes(NamedTuple):
@@ -25,14 +36,6 @@ class Bytes(NamedTuple):
 
     day: int = 0
     month: int = 0
-
-    def plus(self, other: "Bytes") -> "Bytes":
-        """Return the sum of both."""
-        return Bytes(self.day + other.day, self.month + other.month)
-
-    def minus(self, other: "Bytes") -> "Bytes":
-        """Return what this has more than the other."""
-        return Bytes(self.day - other.day, self.month - other.month)
 
 
 NOTHING: Final = Bytes()
@@ -48,24 +51,23 @@ def month_of(day: str) -> str:
     return day[:7]
 
 
-def _carried_over(used: Bytes, then: str, now: str) -> Bytes:
-    """Return the part of bytes up to the day ``then`` that counts on the day ``now``."""
-    return Bytes(used.day if then == now else 0, used.month if month_of(then) == month_of(now) else 0)
+def _is_month(period: str) -> bool:
+    return period == month_of(period)
 
 
-def _turned(entries: Mapping[Key, Bytes], then: str, now: str) -> dict[Key, Bytes]:
-    turned = {key: _carried_over(used, then, now) for key, used in entries.items()}
-    return {key: used for key, used in turned.items() if used != NOTHING}
+def _recent(periods: Iterable[str]) -> list[str]:
+    """Return the periods to keep of ``periods``, of which the present day and month were used last."""
+    ordered = list(periods)
+    months = [one for one in ordered if _is_month(one)][-1 - _FORMER :]
+    days = [one for one in ordered if not _is_month(one)][-1 - _FORMER :]
+    return [one for one in ordered if one in months or one in days]
 
 
-Entry = TypeVar("Entry", Bytes, "Account")
-
-
-def _largest(entries: dict[Key, Entry], most: int) -> dict[Key, Entry]:
+def _largest(entries: Counts, most: int) -> Counts:
     """Keep the sums of all sources, and of single ones those with the most bytes: a flood of sources moves few."""
     if len(entries) <= most:
         return entries
-    return dict(heapq.nlargest(most, entries.items(), key=lambda entry: (not entry[0][1], entry[1].month)))
+    return dict(heapq.nlargest(most, entries.items(), key=lambda entry: (not entry[0][1], entry[1])))
 
 
 class Store(Protocol):
@@ -86,30 +88,31 @@ class Nowhere:
 NOWHERE: Final = Nowhere()
 
 
-class Account:
-    """The bytes of one limit and source in the present day and month, and the part of them that is stored."""
+class _Book:
+    """The bytes of one day or month, and the part of them that is stored."""
 
-    __slots__ = ("day", "month", "stored")
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.counts: Counts = {}
+        self._stored: Counts = {}
 
-    def __init__(self) -> None:
-        self.day = 0
-        self.month = 0
-        self.stored = NOTHING
+    def add(self, key: Key, count: int) -> int:
+        """Count bytes; return those of this key."""
+        counts = self.counts
+        if key not in counts and len(counts) >= 2 * self._most:
+            counts = self.counts = _largest(counts, self._most)
+            self._stored = {key: count for key, count in self._stored.items() if key in counts}
+        counts[key] = total = counts.get(key, 0) + count
+        return total
 
-    @property
-    def new(self) -> Bytes:
-        """The bytes that the store does not have."""
-        return Bytes(self.day, self.month).minus(self.stored)
+    def new(self, key: Key) -> int:
+        """Return the bytes that the store does not have."""
+        return self.counts.get(key, 0) - self._stored.get(key, 0)
 
-    def turn(self, then: str, now: str) -> None:
-        """Let another day begin."""
-        self.day, self.month = _carried_over(Bytes(self.day, self.month), then, now)
-        self.stored = _carried_over(self.stored, then, now)
-
-    def adopt(self, stored: Bytes, drafted: Bytes) -> None:
+    def adopt(self, key: Key, stored: int, drafted: int) -> None:
         """Use the content of the store, to which ``drafted`` was added."""
-        self.day, self.month = stored.plus(self.new.minus(drafted))
-        self.stored = stored
+        self.add(key, stored - self._stored.get(key, 0) - drafted)
+        self._stored[key] = stored
 
 
 class Ledger:
@@ -119,96 +122,120 @@ class Ledger:
     """
 
     def __init__(self, day: str, most: int = MOST) -> None:
-        self.day = day
         self._most = most
-        self._accounts: dict[Key, Account] = {}
+        self._books: dict[str, _Book] = {}  # by day or month; the present ones are the last
+        self._begin(day)
 
-    def add(self, key: Key, count: int) -> Account:
-        """Count bytes; return the account of this key."""
-        account = self._accounts.get(key) or self._open(key)
-        account.day += count
-        account.month += count
-        return account
+    def add(self, key: Key, count: int) -> Bytes:
+        """Count bytes; return those of this key."""
+        return Bytes(self._today.add(key, count), self._this_month.add(key, count))
 
     def used(self, key: Key) -> Bytes:
         """Return the bytes of this key."""
-        account = self._accounts.get(key)
-        return Bytes(account.day, account.month) if account else NOTHING
+        return Bytes(self._today.counts.get(key, 0), self._this_month.counts.get(key, 0))
 
     def knows(self, key: Key) -> bool:
-        """Return whether this key has an account."""
-        return key in self._accounts
+        """Return whether bytes of this key are known."""
+        return key in self._this_month.counts or key in self._today.counts
 
-    def accounts(self) -> Iterable[tuple[Key, Account]]:
-        """Return all accounts."""
-        return self._accounts.items()
+    def known(self) -> Collection[Key]:
+        """Return all keys with bytes."""
+        return {*self._this_month.counts, *self._today.counts}
 
     def turn(self, day: str) -> bool:
-        """Begin another day, and perhaps another month; return whether it has begun."""
+        """Begin another day, and perhaps another month; return whether it has begun.
+
+        While the clock is not set, the last known day goes on.
+        """
+        if day < _FIRST_DAY:
+            day = next((one for one in reversed(self._books) if one >= _FIRST_DAY and not _is_month(one)), day)
         if day == self.day:
             return False
-        for account in self._accounts.values():
-            account.turn(self.day, day)
-        self._accounts = {key: account for key, account in self._accounts.items() if account.month}
-        self.day = day
+        self._begin(day)
         return True
 
+    def _begin(self, day: str) -> None:
+        self.day = day
+        self._this_month, self._today = (self._open(period) for period in self._present)
+        self._books = {period: self._books[period] for period in _recent(self._books)}
+
+    def _open(self, period: str) -> _Book:
+        """Return the book of this day or month, which is the last one from now on."""
+        book = self._books.pop(period) if period in self._books else _Book(self._most)
+        self._books[period] = book
+        return book
+
+    @property
+    def _present(self) -> tuple[str, str]:
+        return month_of(self.day), self.day
+
     def draft(self) -> "Draft":
-        """Return an empty draft of the bytes to be stored today."""
-        return Draft(self.day, self._most)
+        """Return an empty draft of the bytes to be stored now."""
+        return Draft(self._present, self._most)
 
     def fill(self, draft: "Draft") -> Iterator[None]:
         """Put the bytes to be stored into ``draft``, step by step; bytes may be counted meanwhile."""
-        for key, account in list(self._accounts.items()):
-            if account.month != account.stored.month:
-                draft.new[key] = account.new
-            yield
+        for period, book in self._books.items():
+            draft.new[period] = {}
+            for key in list(book.counts):
+                if count := book.new(key):
+                    draft.new[period][key] = count
+                yield
 
     def adopt(self, draft: "Draft") -> Iterator[None]:
         """Use the bytes that ``draft`` has stored, and those that other processes have counted, step by step."""
-        for key in {*draft.stored, *draft.new}:
-            account = self._accounts.get(key) or self._open(key)
-            account.adopt(draft.stored.get(key, NOTHING), draft.new.get(key, NOTHING))
-            yield
-
-    def _open(self, key: Key) -> Account:
-        if len(self._accounts) >= 2 * self._most:
-            self._accounts = _largest(self._accounts, self._most)
-        return self._accounts.setdefault(key, Account())
+        former = {period: _Book(self._most) for period in draft.stored if period not in self._books}
+        self._books = former | self._books
+        for period, book in self._books.items():
+            stored, new = draft.stored.get(period, {}), draft.new.get(period, {})
+            for key in {*stored, *new}:
+                book.adopt(key, stored.get(key, 0), new.get(key, 0))
+                yield
 
 
 class _Entry(Struct, frozen=True, omit_defaults=True):
     limit: str
-    day: Annotated[int, Meta(ge=0)] = 0
-    month: Annotated[int, Meta(ge=0)] = 0
+    used: Annotated[int, Meta(ge=0)]
     source: str = ""
 
 
-class _Document(Struct, frozen=True):
-    day: str
+class _Period(Struct, frozen=True):
+    name: str
     used: tuple[_Entry, ...]
+
+
+class _Document(Struct, frozen=True):
+    periods: tuple[_Period, ...]
 
 
 class Draft:
     """Bytes that are about to be stored."""
 
-    def __init__(self, day: str, most: int) -> None:
-        self.new: dict[Key, Bytes] = {}
-        self.stored: dict[Key, Bytes] = {}
+    def __init__(self, present: Sequence[str], most: int) -> None:
+        """``present`` are the day and the month."""
+        self.new: dict[str, Counts] = {}
+        self.stored: dict[str, Counts] = {}
         self.broken = False
         """True if the old content was corrupt."""
-        self._day = day
+        self._present = present
         self._most = most
 
     def onto(self, old: bytes) -> bytes:
         """Return the content with these bytes added to those of ``old``; may run in a thread."""
-        entries = self._read(old)
-        for key, used in self.new.items():
-            entries[key] = entries.get(key, NOTHING).plus(used)
-        self.stored = _largest(entries, self._most)
-        return self._written(self.stored)
+        periods = self._read(old)
+        for period, counts in self.new.items():
+            entries = periods.setdefault(period, {})
+            for key, count in counts.items():
+                entries[key] = entries.get(key, 0) + count
+        for period in self._present:  # the last ones
+            periods[period] = periods.pop(period, {})
+        self.stored = {period: self._bounded(period, periods[period]) for period in _recent(periods)}
+        return _written(self.stored)
 
-    def _read(self, old: bytes) -> dict[Key, Bytes]:
+    def _bounded(self, period: str, entries: Counts) -> Counts:
+        return _largest(entries, self._most if period in self._present else self._most // _FORMER_PART)
+
+    def _read(self, old: bytes) -> dict[str, Counts]:
         if not old:
             return {}
         try:
@@ -216,11 +243,16 @@ class Draft:
         except UNREADABLE:
             self.broken = True
             return {}
-        entries = {(one.limit, one.source): Bytes(one.day, one.month) for one in document.used}
-        return _turned(entries, document.day, self._day)
+        return {period.name: {(one.limit, one.source): one.used for one in period.used} for period in document.periods}
 
-    def _written(self, entries: Mapping[Key, Bytes]) -> bytes:
-        if not entries:
-            return b""
-        used = tuple(_Entry(limit, used.day, used.month, source) for (limit, source), used in entries.items())
-        return msgspec.json.encode(_Document(self._day, used)) + b"\n"
+
+def _written(periods: Mapping[str, Counts]) -> bytes:
+    if not any(periods.values()):
+        return b""
+    document = _Document(
+        tuple(
+            _Period(name, tuple(_Entry(limit, used, source) for (limit, source), used in counts.items()))
+            for name, counts in periods.items()
+        )
+    )
+    return msgspec.json.encode(document) + b"\n"

@@ -16,7 +16,7 @@ from backhaul.net.poller import FAULT
 from backhaul.relay.outcome import Ending
 
 from .admission import Objection
-from .ledger import MOST, NOTHING, Account, Bytes, Draft, Key, Ledger, Store, day_at, month_of
+from .ledger import MOST, NOTHING, Bytes, Draft, Key, Ledger, Store, day_at, month_of
 from .looks import flows, in_slices, streams
 from .news import News
 from .timings import Timings
@@ -74,7 +74,7 @@ class _Table:
         if any(self.single) and ip != LOCAL:
             yield self.name, network_of(ip)
 
-    def reached(self, source: str, used: Account) -> str:
+    def reached(self, source: str, used: Bytes) -> str:
         """Return the name of the limit that is used up, or nothing."""
         if source and (used.day > self.most.day or used.month > self.most.month):
             self.most = Bytes(max(used.day, self.most.day), max(used.month, self.most.month))
@@ -136,6 +136,7 @@ class Quotas:
         if before or self._tables:
             await self._turn()
             await self._save()  # which reads what earlier processes have counted
+            await self._turn()  # a clock that is not set goes on with their day
         if self._tables and (not self._task or self._task.done()):
             self._task = asyncio.ensure_future(self._look_again_and_again())
         self._judge_all()
@@ -243,11 +244,11 @@ class Quotas:
         self._used_up.clear()
         for table in self._tables.values():
             table.most = NOTHING
-        for key, account in self._ledger.accounts():
+        for key in self._ledger.known():
             if known := self._tables.get(key[0]):
-                self._judge(known, key, account)
+                self._judge(known, key, self._ledger.used(key))
 
-    def _judge(self, table: _Table, key: Key, used: Account) -> None:
+    def _judge(self, table: _Table, key: Key, used: Bytes) -> None:
         limit = table.reached(key[1], used)
         if not limit:
             return
