@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.clock import Loop
 
-from backhaul.relay.rates import Rate, Turn
+from backhaul.relay.rates import Allowance, Rate, Turn
 
 
 class User:
@@ -72,3 +72,67 @@ def test_a_changed_rate_holds_for_those_who_wait() -> None:
     rate.change(0)
     loop.run(1.01)
     assert user.moved > 5_000_000
+
+
+class Bulk:
+    """A user with bytes without end, who moves as many in each turn as they may."""
+
+    def __init__(self, loop: Loop, rate: Rate) -> None:
+        self.moved = 0
+        self._loop = loop
+        self._turn = Turn((rate,), self.go)
+        self.go()
+
+    def go(self) -> None:
+        if self._turn.taken():
+            self.moved += (portion := self._turn.portion)
+            self._turn.spend(portion)
+            self._loop.call_later(0, self.go)
+
+
+def test_a_user_with_little_to_send_waits_for_a_packet_of_each_other_one() -> None:
+    loop = Loop()
+    rate = Rate(loop, 125_000)  # whose burst is 12,500 bytes
+    users, came = [Bulk(loop, rate) for _ in range(50)], list[float]()
+    loop.run(10.0)
+    turn = Turn((rate,), lambda: came.append(loop.now))
+    assert not turn.taken()
+    loop.run(20.0)
+    assert came[0] <= 10.0 + 51 * 1460 / 125_000 + 0.1
+    assert 0.9 < min(user.moved for user in users) * 50 / 20 / 125_000 < 1.1
+
+
+class Datagrams:
+    """A flow of small datagrams, ``interval`` seconds apart."""
+
+    def __init__(self, loop: Loop, rate: Rate, size: int, interval: float) -> None:
+        self.passed = self.dropped = 0
+        self._loop, self._size, self._interval = loop, size, interval
+        self._allowance = Allowance((rate,))
+        self.go()
+
+    def go(self) -> None:
+        if self._allowance.spend(self._size):
+            self.passed += 1
+        else:
+            self.dropped += 1
+        self._loop.call_later(self._interval, self.go)
+
+
+def test_datagrams_below_their_share_pass_beside_users_without_end() -> None:
+    loop = Loop()
+    rate = Rate(loop, 125_000)
+    _ = [Bulk(loop, rate) for _ in range(5)]
+    calls = Datagrams(loop, rate, 160, 0.02)  # 8 kB/s
+    loop.run(10.0)
+    assert calls.passed >= 480
+    assert calls.dropped <= 20
+
+
+def test_a_flood_of_datagrams_gets_the_share_of_one_user() -> None:
+    loop = Loop()
+    rate = Rate(loop, 125_000)
+    users = [Bulk(loop, rate) for _ in range(4)]
+    flood = Datagrams(loop, rate, 1000, 0.001)  # 1 MB/s
+    loop.run(10.0)
+    assert 0.5 < flood.passed * 1000 / (sum(user.moved for user in users) / 4) < 1.5

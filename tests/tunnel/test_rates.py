@@ -11,7 +11,7 @@ from tests.support.tunnel import Net, Tunnel, change
 
 from backhaul.config.limits import Limits, LimitTables
 from backhaul.config.ports import parse_ports
-from backhaul.relay.rates import RatedTraffic
+from backhaul.relay.rates import RatedTraffic, Turn
 from backhaul.tunnel.port import Port
 from backhaul.tunnel.rates import RateTable
 
@@ -88,10 +88,11 @@ def test_a_changed_rate_bounds_the_next_read_of_present_users() -> None:
     table.apply(LimitTables(Limits(rate=8_000_000), ((443, Limits(rate_per_source=800_000)),)))
     traffic = table.traffic(port, (HOST, 1))
     assert isinstance(traffic, RatedTraffic)
-    bursts = [traffic.rates.burst]
+    turn = Turn(traffic.rates.received, lambda: None)
+    bursts = [turn.portion]
     for limits in (Limits(rate=8_000_000), Limits()):
         table.apply(LimitTables(limits))
-        bursts.append(traffic.rates.burst)
+        bursts.append(turn.portion)
     assert bursts == [10_000, 100_000, 1 << 30]
 
 

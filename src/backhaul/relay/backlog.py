@@ -38,8 +38,15 @@ class Backlog:
 
     def send(self, sock: socket.socket) -> int:
         """Send to ``sock``; return how many bytes it has taken, 0 if it takes none now. Raises OSError."""
+        return self._send(sock, self._bytes)
+
+    def send_some(self, sock: socket.socket, most: int) -> int:
+        """Send ``most`` bytes, as ``send`` does."""
+        return self._send(sock, self._bytes if self.size <= most else self._bytes[:most])
+
+    def _send(self, sock: socket.socket, data: bytearray) -> int:
         try:
-            sent = sock.send(self._bytes)
+            sent = sock.send(data)
         except WOULD_BLOCK:
             return 0
         del self._bytes[:sent]

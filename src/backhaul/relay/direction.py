@@ -107,6 +107,11 @@ class Direction:
         return self.pair.owner
 
     @property
+    def most(self) -> int:
+        """The most bytes to copy at once."""
+        return COPY_SIZE
+
+    @property
     def stalled(self) -> bool:
         """True while bytes wait for the sink."""
         return bool(self._backlog) or self._in_pipe > 0
@@ -159,7 +164,7 @@ class Direction:
     def _copy(self) -> None:
         relay = self.pair.relay
         try:
-            count = self.source.recv_into(_BUFFER)
+            count = self.source.recv_into(_BUFFER, self.most)
             last = relay.poller.ending and count > 0 and self._plain and at_eof(self.source)
         except WOULD_BLOCK:
             return

@@ -119,7 +119,7 @@ class PayloadWriter(ABC):
         backlog = self._backlog
         assert backlog is not None  # noqa: S101 - a writer is only registered for a backlog
         try:
-            sent = backlog.send(self._sock)
+            sent = self._send(backlog)
         except OSError:
             self.sock_reset()
             return
@@ -128,3 +128,7 @@ class PayloadWriter(ABC):
             self._relay.poller.ignore_writable(self._sock)
         self._count(sent)
         self.channel.settle()
+
+    def _send(self, backlog: Backlog) -> int:
+        """Return how many bytes of the backlog the socket took. Raises OSError."""
+        return backlog.send(self._sock)

@@ -1,19 +1,21 @@
 """Relays of users with rates. Those of all other users have no code for rates, which cost them nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from backhaul.net.pipes import PIPE_SIZE
+from backhaul.net.udp import Counters
 from backhaul.wire.datagrams import Batch
 
+from .backlog import Backlog
 from .direction import Direction
-from .flows import Flow
+from .flows import DatagramEnd, Flow, FlowTable
 from .framed import FramedRelay
 from .half_close import Side
 from .outcome import Done
 from .pair import End, Pair
-from .rates import Rate, RatedTraffic, Rates, Turn
-from .spliced import SplicedRelay
+from .rates import Allowance, Rate, RatedTraffic, Turn
+from .spliced import Load, SplicedRelay
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ class RatedFramedRelay(FramedRelay):
     def _prepare(self, traffic: Traffic) -> None:
         super()._prepare(traffic)
         assert isinstance(traffic, RatedTraffic)  # noqa: S101 - see kind_of
-        self._rates = traffic.rates
         self._reads = Turn(traffic.rates.received, self._turn_to_read)
         self._writes = Turn(traffic.rates.sent, self._turn_to_write)
 
@@ -50,14 +51,17 @@ class RatedFramedRelay(FramedRelay):
             self._attempt(self.readable)
 
     def _read(self, limit: int) -> None:
-        super()._read(min(limit, self._rates.burst))
+        super()._read(min(limit, self._reads.portion))
 
     def _took(self, count: int) -> None:
         super()._took(count)
         self._reads.spend(count)
 
     def _write(self, pieces: Sequence[memoryview]) -> int:
-        return super()._write(pieces) if self._writes.taken() else 0
+        return super()._write(_first(pieces, self._writes.portion)) if self._writes.taken() else 0
+
+    def _send(self, backlog: Backlog) -> int:
+        return backlog.send_some(self._sock, self._writes.portion)
 
     def _writable(self) -> None:
         if self._writes.taken():
@@ -79,7 +83,7 @@ class RatedSplicedRelay(RatedFramedRelay, SplicedRelay):
     """A user's socket with rates, joined with a channel of blocks."""
 
     def _read(self, limit: int) -> None:
-        if self._rates.burst < PIPE_SIZE:  # a pipe would take more than the rate allows at once
+        if self._reads.portion < PIPE_SIZE:  # a pipe would take more than one turn allows
             self._bulk = False
         super()._read(limit)
 
@@ -87,20 +91,27 @@ class RatedSplicedRelay(RatedFramedRelay, SplicedRelay):
         if self._writes.taken():
             super()._pour()
 
+    def _take_from(self, load: Load) -> int:
+        return load.pour(self._sock, self._writes.portion)
+
 
 class RatedDirection(Direction):
     """One direction between two sockets, with rates."""
 
-    __slots__ = ("_rates", "_turn")
+    __slots__ = ("_turn",)
 
-    def limit(self, rates: Rates, ways: tuple[Rate, ...]) -> None:
-        """Use those of the rates that bound this direction."""
-        self._rates = rates
-        self._turn = Turn(ways, self._turn_to_read)
+    def limit(self, rates: tuple[Rate, ...]) -> None:
+        """Use these rates."""
+        self._turn = Turn(rates, self._turn_to_read)
+
+    @property
+    def most(self) -> int:
+        """The most bytes to copy at once."""
+        return min(super().most, self._turn.portion)
 
     def readable(self) -> None:
         """Read once from the source, unless a rate forbids it."""
-        if self._rates.burst < PIPE_SIZE:
+        if self._turn.portion < PIPE_SIZE:
             self._bulk = False
         if self._turn.taken():
             super().readable()
@@ -134,34 +145,58 @@ class RatedPair(Pair):
         rates = traffic.rates.received if side is Side.USER else traffic.rates.sent
         meter = traffic.received if side is Side.USER else traffic.sent
         direction = RatedDirection(self, side, source.sock, sink.sock, meter, hasty=not source.half_close)
-        direction.limit(traffic.rates, rates)
+        direction.limit(rates)
         return direction
 
 
 class RatedFlow(Flow):
     """The datagrams of a user with rates, which are dropped beyond these."""
 
-    __slots__ = ()
+    __slots__ = ("_from_far", "_from_near")
+
+    def __init__(
+        self,
+        table: FlowTable,
+        near: DatagramEnd,
+        target: str,
+        traffic: Traffic,
+        counters: Counters,
+        *,
+        source: Hashable = "",
+    ) -> None:
+        assert isinstance(traffic, RatedTraffic)  # noqa: S101 - see flow_of
+        self._from_near = Allowance(traffic.rates.received)
+        self._from_far = Allowance(traffic.rates.sent)
+        super().__init__(table, near, target, traffic, counters, source=source)
 
     def from_near(self, batch: Batch) -> None:
         """Pass on datagrams of the user."""
-        assert isinstance(self.traffic, RatedTraffic)  # noqa: S101 - see flow_of
-        if self._may_pass(self.traffic.rates.received, batch):
+        if self._may_pass(self._from_near, batch):
             super().from_near(batch)
 
     def from_far(self, batch: Batch) -> None:
         """Pass on datagrams of the target."""
-        assert isinstance(self.traffic, RatedTraffic)  # noqa: S101 - as above
-        if self._may_pass(self.traffic.rates.sent, batch):
+        if self._may_pass(self._from_far, batch):
             super().from_far(batch)
 
-    def _may_pass(self, rates: tuple[Rate, ...], batch: Batch) -> bool:
-        if not all(rate.free for rate in rates):
-            self.counters.dropped += len(batch)
-            return False
-        for rate in rates:
-            rate.spend(sum(map(len, batch)))
-        return True
+    def _may_pass(self, allowance: Allowance, batch: Batch) -> bool:
+        if allowance.spend(sum(map(len, batch))):
+            return True
+        self.counters.dropped += len(batch)
+        return False
+
+
+def _first(pieces: Sequence[memoryview], most: int) -> Sequence[memoryview]:
+    """Return the first ``most`` bytes of ``pieces``."""
+    if sum(map(len, pieces)) <= most:
+        return pieces
+    found: list[memoryview] = []
+    for piece in pieces:
+        found.append(piece[:most])
+        most -= len(found[-1])
+        if not most:
+            break
+    return found
 
 
 _RATED: Final[dict[type[FramedRelay], type[FramedRelay]]] = {

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from backhaul.net.timers import Timer, Timers
 from backhaul.token_bucket import TokenBucket
@@ -12,6 +12,7 @@ from .traffic import Traffic
 _BURST: Final = 0.1  # seconds of the rate that may pass at once
 _SHORTEST: Final = 0.001  # seconds of a pause: shorter ones cost more than they smooth
 _LEAST: Final = 1460  # bytes: a packet
+_TURNS: Final = 100  # of users within a burst, at most
 _NO_BURST: Final = 1 << 30  # bytes: no limit
 
 
@@ -31,11 +32,19 @@ class Rate:
 
     def change(self, rate: float) -> None:
         """Use another rate from now on; waiting users continue at once, and may wait again."""
-        self.burst = max(int(rate * _BURST), _LEAST) if rate else 0
+        self.burst = max(int(rate * _BURST), _LEAST) if rate else _NO_BURST
         self._bucket = TokenBucket(rate, self.burst, self._timers.time()) if rate else None
         if self._timer:
             self._timer.cancel()
         self._timer = self._timers.call_later(0, self._go_on) if self._queue else None
+
+    @property
+    def portion(self) -> int:
+        """The most bytes for one turn, so that 100 users have theirs within a burst.
+
+        A turn takes 0.1 ms of CPU time, so more of them would cost more than they smooth.
+        """
+        return max(self.burst // min(len(self._queue) + 1, _TURNS), _LEAST)
 
     @property
     def free(self) -> bool:
@@ -81,6 +90,11 @@ class Turn:
         self._waiting = False
         self._come = False
 
+    @property
+    def portion(self) -> int:
+        """The most bytes for one turn."""
+        return min(rate.portion for rate in self._rates)
+
     def taken(self) -> bool:
         """Return whether bytes may move now; otherwise wait for the turn."""
         if self._come:
@@ -114,20 +128,35 @@ class Turn:
                 return
 
 
-class Rates:
+class Allowance:
+    """The bytes that datagrams may move: they can't wait, so their users take turns ahead."""
+
+    __slots__ = ("_left", "_turn")
+
+    def __init__(self, rates: tuple[Rate, ...]) -> None:
+        self._turn = Turn(rates, self._grow)
+        self._left = 0
+
+    def spend(self, count: int) -> bool:
+        """Return whether ``count`` bytes may move now, and count them if so."""
+        if self._left <= self._turn.portion // 2 and self._turn.taken():
+            self._grow()
+        if self._left <= 0:
+            return False
+        self._left -= count
+        self._turn.spend(count)
+        return True
+
+    def _grow(self) -> None:
+        portion = self._turn.portion
+        self._left = min(self._left + portion, portion)
+
+
+class Rates(NamedTuple):
     """The rates of one user in both directions."""
 
-    __slots__ = ("__weakref__", "burst", "received", "sent")
-
-    def __init__(self, received: tuple[Rate, ...], sent: tuple[Rate, ...]) -> None:
-        self.received = received
-        self.sent = sent
-        self.adapt()
-
-    def adapt(self) -> None:
-        """Use the present rates; call this after a change of one of them."""
-        self.burst = min((rate.burst for rate in (*self.received, *self.sent) if rate.burst), default=_NO_BURST)
-        """The most bytes to move at once."""
+    received: tuple[Rate, ...]
+    sent: tuple[Rate, ...]
 
 
 class RatedTraffic(Traffic):

@@ -41,10 +41,10 @@ class Load:
         self._pipe = pipe
         self.left = count
 
-    def pour(self, sock: socket.socket) -> int:
-        """Move bytes to ``sock``; return their number, 0 if it takes none now. Raises OSError."""
+    def pour(self, sock: socket.socket, most: int = PIPE_SIZE) -> int:
+        """Move up to ``most`` bytes to ``sock``; return their number, 0 if it takes none now. Raises OSError."""
         try:
-            moved = os.splice(self._pipe.reader, sock.fileno(), self.left, flags=SPLICE_FLAGS)
+            moved = os.splice(self._pipe.reader, sock.fileno(), min(self.left, most), flags=SPLICE_FLAGS)
         except WOULD_BLOCK:
             return 0
         self.left -= moved
@@ -267,9 +267,13 @@ class SplicedRelay(FramedRelay):
 
     def _pour(self) -> None:
         try:
-            self._count(self._load.pour(self._sock))
+            self._count(self._take_from(self._load))
         except OSError:
             self.sock_reset()
+
+    def _take_from(self, load: Load) -> int:
+        """Return how many bytes the socket took. Raises OSError."""
+        return load.pour(self._sock)
 
     def _writable(self) -> None:
         if not self._load.left:

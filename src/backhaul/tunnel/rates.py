@@ -1,7 +1,7 @@
 """The rates of users, from the tables of limits."""
 
 from typing import Any, Final
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from backhaul.addresses import plain_ip
 from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
@@ -28,7 +28,6 @@ class RateTable:
         self._ports: dict[int, Limits] = {}
         self._any = False
         self._rates: WeakValueDictionary[_Key, Rate] = WeakValueDictionary()
-        self._users: WeakSet[Rates] = WeakSet()
 
     def apply(self, tables: LimitTables) -> None:
         """Use other rates, also for present users who have some."""
@@ -37,8 +36,6 @@ class RateTable:
         for (port, source, _), rate in list(self._rates.items()):
             limits = self._ports.get(port, NO_LIMITS) if port else self._everywhere
             rate.change((limits.rate_per_source if source else limits.rate) / _BITS)
-        for user in list(self._users):
-            user.adapt()
 
     def traffic(self, port: Port, address: tuple[Any, ...]) -> Traffic:
         """Return the traffic of a new user."""
@@ -52,9 +49,7 @@ class RateTable:
         received, sent = (
             (*self._of(common, _ALL, source, way), *self._of(single, number, source, way)) for way in _WAYS
         )
-        rates = Rates(received, sent)
-        self._users.add(rates)
-        return RatedTraffic.of(port.traffic, rates)
+        return RatedTraffic.of(port.traffic, Rates(received, sent))
 
     def _of(self, limits: Limits, port: int, source: str, way: str) -> tuple[Rate, ...]:
         wanted = ((_EVERYBODY, limits.rate), (source, limits.rate_per_source))
