@@ -1,14 +1,16 @@
 """The bound on the bytes that wait for all users who do not read."""
 
 import asyncio
+import contextlib
 
 import pytest
-from tests.support.net import echo, until, uploading
+from tests.support.net import Peer, echo, fill, until, uploading
 from tests.support.tunnel import Net
 
 from backhaul.net.predicates import has_error
 
 LIMIT = 1 << 16
+SMALL = 1 << 14  # bytes: the receive buffer of a user who does not read
 
 
 @pytest.mark.parametrize("end", ["server", "client"])
@@ -55,3 +57,24 @@ async def test_users_whose_target_is_not_reached_yet_count_as_well(
     for user in users:
         user.reset()
     await until(lambda: not budget.held)
+
+
+@pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)
+async def test_many_users_of_a_port_cost_those_of_another_one_nothing(any_net: Net) -> None:
+    """Although a user whose window has grown has the largest backlog of all."""
+    one, many = any_net.listen(), any_net.listen()
+    tunnel = await any_net.tunnel(one.port, many.port, server="mux_version = 2", client="mux_version = 2")
+    budget = tunnel.server.relay.budget
+    single, sender = await asyncio.gather(tunnel.user(0, rcvbuf=SMALL), one.accept())
+    await asyncio.gather(sender.send(bytes(8 << 20)), single.receive(8 << 20))
+    await fill(sender)
+    budget.limit = (largest := budget.held) * 5 // 2
+    others = list[Peer]()
+    while not any(has_error(other.sock) for other in others):
+        other, sender = await asyncio.gather(tunnel.user(1, rcvbuf=SMALL), many.accept())
+        others.append(other)
+        with contextlib.suppress(OSError):  # perhaps it is the one that is reset
+            await fill(sender)
+    assert len(others) > 1
+    assert not has_error(single.sock)
+    assert budget.held >= largest

@@ -16,9 +16,9 @@ LIMIT = 1 << 20
 
 
 class Holder:
-    def __init__(self, budget: Budget, owner: str = "one") -> None:
+    def __init__(self, budget: Budget, owner: str = "one", part: str = "") -> None:
         self.owner = owner
-        self.backlog = Backlog(budget, self)
+        self.backlog = Backlog(budget, self, part)
         self.resets = 0
 
     def over_budget(self) -> None:
@@ -94,6 +94,19 @@ def test_the_owner_that_has_most_loses_its_largest_first(budget: Budget, holder:
     assert budget.held <= LIMIT
     assert holder.resets == 0
     assert 12 < sum(other.resets for other in others) < 20
+
+
+def test_the_part_of_the_owner_that_has_most_loses_its_largest_first(budget: Budget, holder: Holder) -> None:
+    large, small = Holder(budget, "other", "22"), Holder(budget, "third", "22")
+    torrents = [Holder(budget, "other", "6881") for _ in range(100)]
+    large.backlog.add(bytes(LIMIT // 4))
+    small.backlog.add(bytes(LIMIT // 8))
+    holder.backlog.add(bytes(LIMIT // 4))
+    for torrent in torrents:
+        torrent.backlog.add(bytes(LIMIT // 100))
+    assert budget.held <= LIMIT
+    assert large.resets == holder.resets == small.resets == 0
+    assert sum(torrent.resets for torrent in torrents)
 
 
 def test_a_reset_that_ends_others_leaves_them_alone(budget: Budget) -> None:

@@ -1,7 +1,7 @@
 """The bytes that a socket does not take."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from backhaul.net.poller import WOULD_BLOCK
 
@@ -14,11 +14,13 @@ class Backlog:
     The holder may be reset, and drop the backlog, before ``add`` or ``send`` returns.
     """
 
-    __slots__ = ("_budget", "_bytes", "_holder", "size")
+    __slots__ = ("_budget", "_bytes", "_holder", "_part", "size")
 
-    def __init__(self, budget: Budget, holder: Holder) -> None:
+    def __init__(self, budget: Budget, holder: Holder, part: Hashable = "") -> None:
+        """``part`` is the port or target for whose users the bytes wait, if that is known."""
         self._budget = budget
         self._holder = holder
+        self._part = part
         self._bytes = bytearray()
         self.size = 0
         """The number of bytes."""
@@ -34,7 +36,7 @@ class Backlog:
                 self._bytes += memoryview(piece)[sent:]
             sent = max(0, sent - len(piece))
         self.size = len(self._bytes)
-        self._budget.hold(self._holder, self.size)
+        self._budget.hold(self._holder, self.size, self._part)
 
     def send(self, sock: socket.socket) -> int:
         """Send to ``sock``; return how many bytes it has taken, 0 if it takes none now. Raises OSError."""
@@ -51,7 +53,7 @@ class Backlog:
             return 0
         del self._bytes[:sent]
         self.size -= sent
-        self._budget.hold(self._holder, self.size)
+        self._budget.hold(self._holder, self.size, self._part)
         return sent
 
     def drop(self) -> None:

@@ -128,7 +128,7 @@ class Direction:
         """Write the bytes that wait for the sink; when it has taken all of them, read again."""
         if self._backlog:
             self._send(self._backlog)
-            self.pair.relay.budget.hold(self, len(self._backlog))
+            self.pair.relay.budget.hold(self, len(self._backlog), self.meter)
         elif self._in_pipe and self._pipe:
             self._splice_out(self._pipe)
         if not self.stalled and not self.pair.closed:
@@ -186,7 +186,7 @@ class Direction:
         self._send(data, flags)
         if self._backlog:
             self._backlog = bytes(self._backlog)  # the shared buffer is about to be reused
-            self.pair.relay.budget.hold(self, len(self._backlog))
+            self.pair.relay.budget.hold(self, len(self._backlog), self.meter)
             self._stall()
 
     def _send(self, data: bytes | memoryview, flags: int = 0) -> None:

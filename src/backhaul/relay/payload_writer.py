@@ -101,7 +101,7 @@ class PayloadWriter(ABC):
 
     def _keep(self, pieces: Sequence[memoryview], sent: int) -> None:
         if sent < sum(map(len, pieces)):
-            self._backlog = self._backlog or Backlog(self._relay.budget, self)
+            self._backlog = self._backlog or Backlog(self._relay.budget, self, self._to_sock)
             self._relay.poller.on_writable(self._sock, self._writable)
             self._backlog.add_rest(pieces, sent)
 
