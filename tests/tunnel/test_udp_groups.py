@@ -98,6 +98,21 @@ async def test_a_flow_moves_when_its_member_is_gone(transport: str) -> None:
 
 
 @TRANSPORTS
+async def test_a_flow_that_waits_moves_to_the_first_member_that_returns(transport: str) -> None:
+    async with UdpNet(transport) as net:
+        net.timings = {"flow_patience": 600.0}
+        panel = await panel_of(net, "order")
+        for name in NAMES:
+            await net.stop(panel.clients[name])
+        await until(lambda: not any(tunnel.connected for tunnel in panel.server.tunnels.values()))
+        user = net.udp(panel.port)
+        user.send(b"?")
+        await until(lambda: sum(tunnel.waiting for tunnel in panel.server.tunnels.values()) == 1)
+        await panel.connect("berlin" if panel.shares()["berlin"] == 0 else "paris")
+        await insist(user)
+
+
+@TRANSPORTS
 async def test_a_flow_moves_when_its_member_is_drained_and_another_one_is_there(transport: str) -> None:
     async with UdpNet(transport) as net:
         panel = await panel_of(net, "order")

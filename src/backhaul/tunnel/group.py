@@ -251,6 +251,8 @@ class Group:
 
     def _move_from(self, member: Member) -> None:
         users = member.tunnel.users
+        if member.tunnel.flows.waiting:
+            self.ports.loosen(member)
         for waiting in users.waiting_in(member):
             if other := self._free(plain_ip(waiting.address)):
                 other.tunnel.users.take_over(users, waiting, other)
