@@ -197,6 +197,10 @@ class Middlebox:
         """Leave new connections to the kernel: they are open to the client, and nobody answers."""
         asyncio.get_running_loop().remove_reader(self.listener.sock)
 
+    def release(self) -> None:
+        """Serve the connections that wait, and later ones."""
+        asyncio.get_running_loop().add_reader(self.listener.sock, self._accept)
+
     def _accept(self) -> None:
         client, _ = self.listener.sock.accept()
         if len(self.paths) >= self.most:

@@ -201,6 +201,31 @@ async def test_users_who_wait_for_a_lost_member_go_to_another_one() -> None:
         assert panel.shares()["paris"]
 
 
+async def test_a_member_that_opens_no_connections_loses_the_users_who_wait_for_them() -> None:
+    """And gets no others until it opens one."""
+    async with Net("tcp") as net:
+        net.timings = {"user_patience": 0.1}
+        panel = Panel(net)
+        panel.balance = "order"
+        await net.echo(port=panel.target)
+        await panel.company.open(NAMES)
+        await panel.reload()
+        box = net.middlebox(panel.company.bind_port)
+        await panel.company.connect("berlin", port=box.port)
+        await panel.company.connect("paris")
+        box.hold()
+        users = [await net.dial(panel.port) for _ in range(3)]
+        for user in users:
+            await user.send(b"?")
+        for user in users:
+            assert await user.receive(1) == b"?"
+        assert panel.states()["berlin"] == "unhealthy"
+        users.append(await panel.user())
+        assert panel.shares()["paris"] >= 2
+        box.release()
+        await until(lambda: panel.states()["berlin"] == "ready")
+
+
 async def test_a_reload_changes_members_and_balance_and_leaves_users_alone() -> None:
     async with Net("tcp") as net:
         panel = await panel_of(net)

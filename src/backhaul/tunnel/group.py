@@ -27,8 +27,11 @@ from .ports_setup import kinds_of, user_options
 from .server import ServerTunnel
 from .timings import Timings
 from .udp_ports import UdpListener, room_of
+from .waiting_users import Waiting
 
 log = logging.getLogger("backhaul.server")
+
+_STUCK = "no free tunnel connection"
 
 
 class Member:
@@ -53,7 +56,7 @@ class Member:
     @property
     def ready(self) -> bool:
         """True if it may get users."""
-        return self.tunnel.ready and not self.problem
+        return self.tunnel.ready and not (self.problem or self.tunnel.stuck)
 
     @property
     def expected(self) -> bool:
@@ -82,6 +85,10 @@ class Member:
         """Return why a new user of this client is refused, if so."""
         return self.tunnel.places.objection()
 
+    def pass_on(self, waiting: Waiting) -> bool:
+        """Let another member serve a user who has waited here for too long; return whether one does."""
+        return self._group.pass_on(self, waiting)
+
     def enter(self) -> None:
         """Count a new user."""
         self.tunnel.places.enter()
@@ -97,7 +104,8 @@ class Member:
 
     def state(self) -> MemberState:
         """Return the state of this member."""
-        return MemberState(self.tunnel.client, self.users, self._phase, self.problem, self.total, self.refused)
+        problem = self.problem or (_STUCK if self.tunnel.stuck else "")
+        return MemberState(self.tunnel.client, self.users, self._phase, problem, self.total, self.refused)
 
     @property
     def _phase(self) -> MemberPhase:
@@ -105,7 +113,7 @@ class Member:
             return "not connected"
         if self.tunnel.entrance.draining:
             return "draining"
-        return "unhealthy" if self.problem else "ready"
+        return "unhealthy" if self.problem or self.tunnel.stuck else "ready"
 
 
 class Group:
@@ -204,6 +212,15 @@ class Group:
             member.in_log = False
             log.info("client %s of group %s is healthy again", name, group)
         self._look(member.tunnel)
+
+    def pass_on(self, member: Member, waiting: Waiting) -> bool:
+        """Let another member serve a user who has waited for too long; return whether one does."""
+        if member.tunnel.connected:
+            member.tunnel.get_stuck()
+        other = self._free(plain_ip(waiting.address))
+        if other:
+            other.tunnel.users.take_over(member.tunnel.users, waiting, other)
+        return other is not None
 
     def moved(self, member: Member) -> None:
         """Note that a member has another number of users."""

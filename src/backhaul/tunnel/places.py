@@ -1,13 +1,19 @@
 """The number of present users, of one client and of all."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .admission import Objection
+
+if TYPE_CHECKING:
+    from .waiting_users import Waiting  # whose ports have places, too
 
 
 class Room(Protocol):
     """Where a user takes a place."""
+
+    def pass_on(self, waiting: "Waiting") -> bool:
+        """Let another client serve a user who has waited here for too long; return whether one does."""
 
     def objection(self) -> Objection | None:
         """Return why a new user is refused, if so."""
@@ -52,6 +58,11 @@ class Places:
         if self.most and self.users >= self.most:
             return Objection("max_connections", f"clients.{self.client}")
         return self._used_up(self.client)
+
+    def pass_on(self, waiting: "Waiting") -> bool:
+        """Return False: there is no other client."""
+        del waiting
+        return False
 
     def enter(self) -> None:
         """Count a new user."""

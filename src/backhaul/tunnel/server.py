@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.server")
 
+_STUCK_FOR = 10.0  # seconds until another user tries it, if no carrier comes before
 _LAST_LOOKS = 0.02  # seconds between checks whether the last users have carriers
 
 
@@ -69,6 +70,7 @@ class ServerTunnel:
         self.watchers: list[Callable[[ServerTunnel], None]] = []
         """Called whenever the client may have begun or ceased to get users."""
         self.health = HealthBoard(self._ask_for_check)
+        self._stuck: asyncio.TimerHandle | None = None
         self._unreachable = unreachable
         self._whose = f" of client {places.client}" if places.client else ""
         self.fit = CarrierCheck(log, whose=self._whose, changed=self._changed)  # fed by the transport
@@ -115,6 +117,11 @@ class ServerTunnel:
     def ready(self) -> bool:
         """True if the client may get users of a group."""
         return self.connected and not self.entrance.draining
+
+    @property
+    def stuck(self) -> bool:
+        """True after a user has waited for a carrier in vain, until there is another one, or for a while."""
+        return self._stuck is not None
 
     @property
     def makes_checks(self) -> bool:
@@ -247,6 +254,7 @@ class ServerTunnel:
         """Accept no more users and tell the client; users in flight stay."""
         self.ports.close()
         self.absence.end()
+        self._go_on()
         self.users.drop_all()
         self._heart.stop()
         self._resumption.leave_peer(self.client)
@@ -269,6 +277,7 @@ class ServerTunnel:
         self._heart.start(self.config.heartbeat, regular=not session.peer.extended)
         if not session.peer.extended:
             warn_of_paths(self.config.ports)
+        self._go_on()
         self.users.client_came()
         self.flows.client_came()
         self.health.client_came()
@@ -304,6 +313,20 @@ class ServerTunnel:
         """Carry waiting users, oldest first, TCP users before flows."""
         self.users.carrier_ready()
         self.flows.carrier_ready()
+        self._go_on()
+
+    def get_stuck(self) -> None:
+        """Get no users of groups for a while, because one of them has waited for a carrier in vain."""
+        if self._stuck:
+            self._stuck.cancel()
+        self._stuck = self._loop.call_later(_STUCK_FOR, self._go_on)
+        self._changed()
+
+    def _go_on(self) -> None:
+        if self._stuck:
+            self._stuck.cancel()
+            self._stuck = None
+            self._changed()
 
     def _client_restarts(self) -> None:
         self.absence.begin(self._timings.restart)

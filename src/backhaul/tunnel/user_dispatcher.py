@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.server")
 
 
+def record_of(user: User) -> ServedUser:
+    """Return the record of a user of a dispatcher."""
+    assert isinstance(user.done, ServedUser)  # noqa: S101 - see Outcomes.expect
+    return user.done
+
+
 class UserDispatcher:
     """Makes users of accepted connections, lets them wait for a carrier, and passes them to the transport."""
 
@@ -86,18 +92,13 @@ class UserDispatcher:
 
     def waiting_in(self, room: Room) -> list[Waiting]:
         """Return the users with a place in ``room`` who wait, oldest first."""
-        return [
-            waiting
-            for waiting in self.waiting.entries()
-            if isinstance(waiting.user.done, ServedUser) and waiting.user.done.room is room
-        ]
+        return [waiting for waiting in self.waiting.entries() if record_of(waiting.user).room is room]
 
     def take_over(self, former: "UserDispatcher", waiting: Waiting, room: Room) -> None:
         """Take over a user who waits for another client, which ``former`` serves; they get a place in ``room``."""
         user = waiting.user
         former.waiting.discard(user)
-        assert isinstance(user.done, ServedUser)  # noqa: S101 - every user of a dispatcher has this record
-        user.done.change_client(self._outcomes, room)
+        record_of(user).change_client(self._outcomes, room)
         self._carry(user, waiting.port, waiting.address)
 
     def _carry(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
@@ -163,6 +164,8 @@ class UserDispatcher:
 
     def _give_up(self, waiting: Waiting) -> None:
         user = waiting.user
+        if record_of(user).room.pass_on(waiting):
+            return
         waiting.port.dropped += 1
         why = "no free tunnel connection" if self.transport.session.connected else "no client is connected"
         who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
