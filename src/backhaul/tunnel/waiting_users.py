@@ -111,7 +111,9 @@ class WaitingUsers:
         """End the wait of users whose time is over or who have left."""
         self._look_later()  # first, so that an error does not stop the checks
         now = self._loop.time()
-        for waiting in list(self._users.values()):
+        for waiting in self.entries():
+            if waiting.user not in self._users:  # another client has taken over the user meanwhile
+                continue
             if max(self._limit.until(waiting.since), waiting.at_least) <= now:
                 self.discard(waiting.user)
                 self._expired(waiting)
