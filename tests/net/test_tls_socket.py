@@ -143,8 +143,9 @@ async def test_an_error_comes_after_the_bytes_and_stays(ends: tuple[ssl.SSLSocke
     view = bytearray(1 << 18)
     assert server.recv_into(view) == 2 * RECORD
     for _ in range(2):
-        with pytest.raises(ssl.SSLError, match=r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE"):
+        with pytest.raises(ssl.SSLError) as raised:
             server.recv_into(view)
+        assert raised.value.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
 
 
 async def test_a_close_notify_after_bytes_is_not_lost(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:

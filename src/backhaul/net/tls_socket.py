@@ -127,4 +127,6 @@ def _again(error: OSError) -> OSError:
 
     It does not know that each holds 35 kB of OpenSSL, and runs late.
     """
-    return type(error)(*error.args)
+    copy = type(error)(*error.args)
+    vars(copy).update(vars(error))  # OpenSSL's reason is no argument
+    return copy
