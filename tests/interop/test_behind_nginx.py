@@ -231,6 +231,20 @@ async def test_silence_beyond_the_patience_of_nginx_ends_nothing(route: Route, n
         assert (server.tunnel.opened, client.tunnel.opened) == (1, 1)
 
 
+@pytest.mark.parametrize("route", [Route("ws", "ws"), Route("wss", "ws")], ids=str)
+async def test_a_time_out_of_nginx_that_is_too_short_is_named(
+    route: Route, nginx: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Net(route.server) as net:
+        net.patience, net.timings = {"cut": 0.1}, {"look": 0.05, "ask": 0.2, "ask_in_use": 0.2}
+        bind_port = free_port()
+        await net.server(bind_port, lines=PATH)
+        net.transport = route.client
+        await net.client(nginx(route, bind_port, patience="500ms"), f"{PATH}\nconnection_pool = 1")
+        await until(lambda: "tunnel connections are closed from outside" in caplog.text)
+        assert "raise its time-out, or set keepalive_period = 1" in caplog.text
+
+
 def _give_up(front: int, route: Route) -> bytes:
     """Return the answer of nginx after it has waited too long for a silent website."""
     with socket.create_connection((HOST, front)) as plain, contextlib.ExitStack() as stack:

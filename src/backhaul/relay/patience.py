@@ -41,6 +41,8 @@ class Patience:
     and some NATs forget it after half a minute."""
     keepalive: float = 75.0
     """The same as configured, for proxies and NATs that allow less."""
+    cut: float = 1.0
+    """Silence before the end of an idle connection that may be the time-out of a proxy or NAT."""
     unread: float = 0.5
     """Time for which a smux session may remain unread before new users avoid it."""
     unsent: float = 2.0

@@ -22,6 +22,7 @@ from backhaul.transports.user import User
 from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 
+from .cuts import Cuts
 from .fleet import Fleet
 from .server import GatedServer
 from .survivors import Survivors
@@ -121,6 +122,7 @@ class DedicatedServer(GatedServer):
         self._descriptors = relay.poller.descriptors
         self._fleet: Fleet[IdleCarrier] = Fleet(relay, self)
         self._survivors = Survivors(relay)
+        self._cuts = Cuts(relay, relay.loop.time)
         self._short = False  # a user or flow has found no connection, and the control plane was not called since
         self.returning: Deadlines[LentChannel] = Deadlines(_RETURN, LentChannel.close)
         # The time since which each is idle. It finds either end in constant time, unlike a dict.
@@ -144,6 +146,7 @@ class DedicatedServer(GatedServer):
     def client_connected(self, session: ClientSession) -> None:
         """Serve this client, and end those of its users whose lines have died with the control channel before."""
         self._survivors.connected()
+        self._cuts.forget()
         super().client_connected(session)
 
     def request(self) -> None:
@@ -226,7 +229,9 @@ class DedicatedServer(GatedServer):
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
         """Forget a closed carrier; the client notices it too, and dials another."""
-        self._idle.pop(carrier, None)
+        since = self._idle.pop(carrier, None)
+        if since is not None and self.session.keys:  # one of v0.7.2 may close them as it likes
+            self._cuts.ended(self._loop.time() - since)
         self._fleet.discard(carrier)
 
     def close_idle(self, count: int) -> None:

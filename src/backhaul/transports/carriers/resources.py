@@ -36,7 +36,14 @@ class SealedRawResources(MessageResources, RawResources, SplicedResources, Proto
     """The parts for a protected connection of tcp, with records or blocks."""
 
 
-class DedicatedResources(Timekeeper, Protocol):
+class CutsResources(Protocol):
+    """The parts for warnings of connections that something in between closes."""
+
+    patience: Patience
+    complaints: LogThrottle
+
+
+class DedicatedResources(Timekeeper, CutsResources, Protocol):
     """The parts for the choice of a connection for each user."""
 
     poller: Poller
