@@ -122,7 +122,7 @@ def recorded_request() -> bytes:
 @pytest.mark.parametrize("size", [56, 56 + 63, 96 + 512])
 def test_messages_of_a_handshake_pass_through_nginx(proxied: Proxied, size: int) -> None:
     key, first, second = encode_key(os.urandom(NONCE_SIZE)), os.urandom(size), os.urandom(size)
-    asked = Asked(path="/tunnel/7", host="a", key=key, user_id=7, user_agent=USER_AGENTS[0])
+    asked = Asked(path="/tunnel/7", host="a", default_port=80, key=key, user_id=7, user_agent=USER_AGENTS[0])
     request = proxied.ask(upgrade.sealed_request(asked, first))
     assert not upgrade_problem(request)
     assert bearer(request) is None

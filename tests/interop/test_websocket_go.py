@@ -144,7 +144,7 @@ def dial(address: tuple[str, int], *, path: str = "/tunnel/7", token: bytes = TO
     try:
         key = encode_key(os.urandom(NONCE_SIZE))
         host = f"{address[0]}:{address[1]}"
-        asked = Asked(path=path, host=host, key=key, user_id=7, user_agent=USER_AGENTS[0])
+        asked = Asked(path=path, host=host, default_port=80, key=key, user_id=7, user_agent=USER_AGENTS[0])
         connection.sendall(upgrade.request(asked, token))
         reader = AnswerReader(key)
         while not (answer := reader.feed(connection.recv(100_000))):

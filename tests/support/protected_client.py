@@ -117,7 +117,8 @@ async def target_on(carrier: Peer, opener: Opener) -> Record:
 def ask(message: bytes, path: str = "/channel") -> tuple[bytes, AnswerReader]:
     """Return a request for an upgrade with a sealed message, and what reads the answer."""
     key = upgrade.encode_key(secrets.token_bytes(upgrade.NONCE_SIZE))
-    asked = upgrade.Asked(path=path, host="example.com", key=key, user_id=1, user_agent=upgrade.USER_AGENTS[0])
+    agent = upgrade.USER_AGENTS[0]
+    asked = upgrade.Asked(path=path, host="example.com", default_port=80, key=key, user_id=1, user_agent=agent)
     return upgrade.sealed_request(asked, message), upgrade.AnswerReader(key)
 
 

@@ -53,3 +53,12 @@ def test_only_the_table_knows_transports_by_their_names() -> None:
         if isinstance(node, ast.expr) and asks(node)
     ]
     assert not found
+
+
+def test_the_port_that_urls_leave_out() -> None:
+    assert {name: transport.default_port for name, transport in TRANSPORTS.items() if transport.http} == {
+        "ws": 80,
+        "wss": 443,
+        "wsmux": 80,
+        "wssmux": 443,
+    }

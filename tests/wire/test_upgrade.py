@@ -43,7 +43,9 @@ READ_BUFFER = 4096  # of v0.7.2's client
 
 
 def asked(key: bytes = KEY) -> Asked:
-    return Asked(path="/channel", host="tunnel.example:443", key=key, user_id=740545185, user_agent=USER_AGENTS[0])
+    host = "tunnel.example:443"
+    agent = USER_AGENTS[0]
+    return Asked(path="/channel", host=host, default_port=443, key=key, user_id=740545185, user_agent=agent)
 
 
 def make_request(*, token: bytes = TOKEN, key: bytes = KEY) -> bytes:
@@ -171,6 +173,32 @@ def test_messages_survive_proxies_that_add_and_reorder() -> None:
     for lines_of_answer in (b"Set-Cookie: _cf=1; Path=/\r\n" + line, line + b"Set-Cookie: _cf=1; Path=/\r\n"):
         answer = with_header(accept(KEY, lines_of_answer), b"Server", b"nginx")
         assert read_answer(answer).message == MESSAGE
+
+
+@pytest.mark.parametrize("sticky", [b"session=c2VydmVyLTE", b"session=s1"])
+def test_a_cookie_with_which_a_proxy_finds_the_server_again_hides_no_message(sticky: bytes) -> None:
+    cookie = read_request(make_sealed()).headers[b"cookie"]
+    line = message_line(MESSAGE)
+    for both in (sticky + b"; " + cookie, cookie + b"; " + sticky):
+        assert sealed_message(read_request(with_header(make_sealed(), b"Cookie", both))) == MESSAGE
+    for lines in (b"Set-Cookie: " + sticky + b"; path=/\r\n" + line, line + b"Set-Cookie: " + sticky + b"\r\n"):
+        assert read_answer(accept(KEY, lines)).message == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("host", "default_port", "sent"),
+    [
+        ("tunnel.example:443", 443, b"tunnel.example"),
+        ("tunnel.example:80", 80, b"tunnel.example"),
+        ("tunnel.example:80", 443, b"tunnel.example:80"),
+        ("tunnel.example:8443", 443, b"tunnel.example:8443"),
+        ("[2001:db8::443]:443", 443, b"[2001:db8::443]"),
+    ],
+)
+def test_a_sealed_request_names_no_default_port(host: str, default_port: int, sent: bytes) -> None:
+    names = replace(asked(), host=host, default_port=default_port)
+    assert read_request(sealed_request(names, MESSAGE)).headers[b"host"] == sent
+    assert read_request(upgrade.request(names, TOKEN)).headers[b"host"] == host.encode()  # as v0.7.2 does
 
 
 def test_a_session_of_a_website_hides_no_message() -> None:

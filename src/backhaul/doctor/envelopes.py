@@ -51,6 +51,7 @@ async def in_cookies(channel: Channel, message: bytes, config: ClientConfig) -> 
     asked = upgrade.Asked(
         path=f"{config.path}/channel",
         host=str(config.remote_addr.unscoped),
+        default_port=config.facts.default_port,
         key=key,
         user_id=secrets.randbits(31),
         user_agent=random.choice(upgrade.USER_AGENTS),  # noqa: S311 - no secret

@@ -27,6 +27,11 @@ class Transport:
     proxied_by_v072: bool = False
     """True if ``proxy_protocol = true`` has an effect in v0.7.2, and so here."""
 
+    @property
+    def default_port(self) -> int:
+        """The port that URLs of such HTTP leave out (RFC 9110, section 4.2)."""
+        return 443 if self.tls else 80
+
 
 TRANSPORTS: Final[dict[str, Transport]] = {
     transport.name: transport

@@ -117,6 +117,8 @@ class Asked:
 
     path: str
     host: str
+    default_port: int
+    """The port that browsers leave out of ``Host``."""
     key: bytes
     user_id: int
     user_agent: str
@@ -124,16 +126,20 @@ class Asked:
 
 def request(asked: Asked, token: bytes) -> bytes:
     """Return the request that v0.7.2 sends; ``token`` is one line."""
-    return _request(asked, b"Authorization: Bearer " + token, b"")
+    return _request(asked, asked.host, b"Authorization: Bearer " + token, b"")
 
 
 def sealed_request(asked: Asked, message: bytes) -> bytes:
-    """Return a request to a server with extensions: ``message`` begins a handshake, or is an admission."""
-    return _request(asked, b"", b"Cookie: " + _cookie(message) + b"\r\n")
+    """Return a request to a server with extensions: ``message`` begins a handshake, or is an admission.
+
+    Its ``Host`` is that of a browser, because proxies may compare it with a name (HAProxy: ``hdr(host)``).
+    """
+    host = asked.host.removesuffix(f":{asked.default_port}")
+    return _request(asked, host, b"", b"Cookie: " + _cookie(message) + b"\r\n")
 
 
-def _request(asked: Asked, authorization: bytes, cookie: bytes) -> bytes:
-    start = f"GET {asked.path} HTTP/1.1\r\nHost: {asked.host}\r\nUser-Agent: {asked.user_agent}\r\n".encode()
+def _request(asked: Asked, host: str, authorization: bytes, cookie: bytes) -> bytes:
+    start = f"GET {asked.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {asked.user_agent}\r\n".encode()
     if authorization:
         start += authorization + b"\r\n"
     rest = (
@@ -259,12 +265,18 @@ def _cookie(message: bytes) -> bytes:
 
 
 def _read_cookie(value: bytes) -> bytes:
-    """Return the message in a header with cookies, and their attributes; empty without one."""
-    for part in value.replace(b",", b";").split(b";"):
-        if (cookie := part.strip()).startswith(_COOKIE):
-            text = cookie.removeprefix(_COOKIE)
-            with suppress(binascii.Error):
-                return binascii.a2b_base64(text.translate(_SWAPPED) + b"=" * (-len(text) % 4), strict_mode=True)
+    """Return the message in a header with cookies, and their attributes; empty without one.
+
+    A proxy may add a cookie of the same name, to find the same server again; it is shorter than any message.
+    """
+    cookies = (part.strip() for part in value.replace(b",", b";").split(b";"))
+    return max((_decode(cookie) for cookie in cookies if cookie.startswith(_COOKIE)), key=len, default=b"")
+
+
+def _decode(cookie: bytes) -> bytes:
+    text = cookie.removeprefix(_COOKIE)
+    with suppress(binascii.Error):
+        return binascii.a2b_base64(text.translate(_SWAPPED) + b"=" * (-len(text) % 4), strict_mode=True)
     return b""
 
 

@@ -245,6 +245,7 @@ class HttpDoor(SealingDoor):
         return upgrade.Asked(
             path=self._settings.path + path,
             host=self._settings.host_header,
+            default_port=self._transport.default_port,
             key=upgrade.encode_key(secrets.token_bytes(upgrade.NONCE_SIZE)),
             user_id=user_id,
             user_agent=self._user_agent,
