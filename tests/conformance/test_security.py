@@ -29,17 +29,17 @@ CONNECT = [  # server, client, whether they are protected, the warnings that thi
 ]
 PREVENTED = {  # what the client logs
     ("required", "legacy", "tcp"): "the server closed the connection during the handshake",
-    ("required", "legacy", "ws"): "are token, remote_addr, path and transport right?",
-    ("legacy", "required", "tcp"): 'does the server run this program, with security = "required" or "auto"?',
-    ("legacy", "required", "ws"): 'does the server run this program, with security = "required" or "auto"?',
+    ("required", "legacy", "ws"): "are token, remote_addr, path and transport right",
+    ("legacy", "required", "tcp"): 'Does the server run this program, with security = "required" or "auto"?',
+    ("legacy", "required", "ws"): 'Does the server run this program, with security = "required" or "auto"?',
     ("auto, and encryption", "legacy", "tcp"): "the server closed the connection during the handshake",
-    ("auto, and encryption", "legacy", "ws"): "are token, remote_addr, path and transport right?",
+    ("auto, and encryption", "legacy", "ws"): "are token, remote_addr, path and transport right",
     (
         "legacy",
         "auto, and encryption",
         "tcp",
-    ): 'does the server run this program, with security = "required" or "auto"?',
-    ("legacy", "auto, and encryption", "ws"): 'does the server run this program, with security = "required" or "auto"?',
+    ): 'Does the server run this program, with security = "required" or "auto"?',
+    ("legacy", "auto, and encryption", "ws"): 'Does the server run this program, with security = "required" or "auto"?',
 }
 
 

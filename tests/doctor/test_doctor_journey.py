@@ -185,6 +185,8 @@ class TestHandshake:
             ("ws", b"SSH-2.0-OpenSSH_9.2\r\n", 'does not speak HTTP: it sent "SSH-2.0-OpenSSH_9.2"', "compare token"),
             ("ws", b"HTTP/1.1 404 Not Found\r\n\r\n", "the server answered 404", "compare token, path and transport"),
             ("ws", b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "a proxy in between answered 502", "start the server, and let"),
+            ("ws", b"HTTP/1.1 500 Error\r\n\r\n", "a proxy in between answered 500", "start the server, and let"),
+            ("ws", b"HTTP/1.1 401 Who\r\nWWW-Authenticate: Basic\r\n\r\n", "demands a login", "exempt the path of"),
             ("ws", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server answered 400", 'set transport = "wss"'),
         ],
     )

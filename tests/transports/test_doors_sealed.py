@@ -126,7 +126,7 @@ async def test_a_server_without_an_answer_gets_the_token_from_auto(
 async def test_required_never_shows_the_token(played: Played) -> None:
     async with open_door(played, wanted(played, Security.REQUIRED)) as door:
         for _ in range(2):
-            with pytest.raises(TransportError, match="is the token right, and does the server run this program"):
+            with pytest.raises(TransportError, match="Does the server run this program"):
                 await door.connect()
     assert (played.sealed, played.tokens) == (2, [])
 
@@ -215,9 +215,33 @@ async def test_a_proxy_that_removes_cookies_prevents_the_handshake(net: Net) -> 
         connecting = asyncio.ensure_future(door.connect())
         peer = await server.listener.accept()
         await peer.send(switching(await receive_head(peer)))
-        with pytest.raises(TransportError, match=f"{SILENT}: is the token right"):
+        with pytest.raises(
+            TransportError, match=rf"{SILENT}: does a proxy in between remove or replace cookies.*\? Does the "
+        ):
             await connecting
         assert await peer.closed()
+
+
+async def test_required_names_what_to_check_when_a_proxy_passes_no_websockets(net: Net) -> None:
+    server = Played(net.listen(), "ws")
+    async with open_door(server, wanted(server, Security.REQUIRED)) as door:
+        connecting = asyncio.ensure_future(door.connect())
+        peer = await server.listener.accept()
+        await receive_head(peer)
+        await peer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        with pytest.raises(TransportError, match=r"does a proxy in between pass WebSockets\? Does the server run"):
+            await connecting
+
+
+async def test_a_connection_that_is_closed_during_the_upgrade_names_what_to_check(net: Net) -> None:
+    server = Played(net.listen(), "ws")
+    async with open_door(server, wanted(server, Security.AUTO)) as door:
+        connecting = asyncio.ensure_future(door.connect())
+        peer = await server.listener.accept()
+        await receive_head(peer)
+        peer.close()
+        with pytest.raises(TransportError, match=r"during the upgrade: are remote_addr and transport right\?"):
+            await connecting
 
 
 async def test_a_gateway_without_the_server_gets_no_token(net: Net) -> None:

@@ -67,6 +67,14 @@ class TestHandshake:
         await shown_decoy(web_net, port, handshake.message)
         assert "refused a connection from 127.0.0.1: wrong token" in caplog.text
 
+    async def test_a_request_whose_cookie_a_proxy_has_removed_is_logged_as_such(
+        self, web_net: Net, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        _, port = await started(web_net)
+        await shown_decoy(web_net, port, b"")
+        assert "the request has no token; a proxy in between may have removed its Cookie" in caplog.text
+        assert "wrong token" not in caplog.text
+
     async def test_a_changed_message_and_one_for_another_envelope(self, web_net: Net) -> None:
         _, port = await started(web_net)
         message = begin(web_net.transport).message

@@ -301,7 +301,9 @@ def test_tokens_of_a_list_in_any_case_are_found() -> None:
     ("status", "text"),
     [
         ("401 Unauthorized", "the server refused the token"),
-        ("404 Not Found", "answered 404 instead of switching to WebSocket: are token, remote_addr, path and"),
+        ("404 Not Found", "answered 404 instead of switching to WebSocket: are token, remote_addr, path and transport"),
+        ("404 Not Found", "right, and does a proxy in between pass WebSockets?"),
+        ("400 Bad Request", "answered 400 instead of switching to WebSocket: are token"),
         ("200 OK", "answered 200 instead of switching"),
         ("301 Moved Permanently", "answered 301 instead of switching"),
     ],
@@ -311,10 +313,35 @@ def test_answers_that_refuse(status: str, text: str) -> None:
         AnswerReader(KEY).feed(refusal(status))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<center>The plain HTTP request was sent to HTTPS port</center>",  # nginx
+        b"Client sent an HTTP request to an HTTPS server.\n",  # Go's net/http, and so Caddy
+        b"Instead use the HTTPS scheme to access this URL, please.<br />",  # Apache
+    ],
+)
+def test_a_port_that_expects_tls(body: bytes) -> None:
+    with pytest.raises(RefusedError, match=r"answered 400 instead .* use TLS \(wss, wssmux\)\?"):
+        AnswerReader(KEY).feed(refusal("400 Bad Request") + body)
+
+
+def test_a_proxy_that_demands_a_client_certificate() -> None:
+    body = b"<center>No required SSL certificate was sent</center>"  # nginx
+    with pytest.raises(RefusedError, match="should a proxy in between exempt the tunnel from client certificates"):
+        AnswerReader(KEY).feed(refusal("400 Bad Request") + body)
+
+
+def test_a_proxy_that_demands_a_login() -> None:
+    with pytest.raises(RefusedError, match="demands a login: should it exempt the path"):
+        AnswerReader(KEY).feed(with_header(refusal("401 Unauthorized"), b"WWW-Authenticate", b'Basic realm="x"'))
+
+
 def test_a_refusal_without_its_hint() -> None:
     with pytest.raises(RefusedError) as raised:
         AnswerReader(KEY).feed(refusal("404 Not Found"))
     assert raised.value.what == "the server answered 404 instead of switching to WebSocket"
+    assert raised.value.hint.startswith("are token, remote_addr")
 
 
 @pytest.mark.parametrize(
@@ -358,7 +385,10 @@ def test_no_other_error_asks_for_a_pause() -> None:
     assert not retry_after(OSError(111, "Connection refused"))
 
 
-@pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout", "522 Origin Timed Out", "530 Whatever"])
+@pytest.mark.parametrize(
+    "status",
+    ["500 Internal Server Error", "502 Bad Gateway", "504 Gateway Timeout", "522 Origin Timed Out", "530 Whatever"],
+)
 def test_a_gateway_that_does_not_reach_the_server_is_no_refusal(status: str) -> None:
     with pytest.raises(UpgradeError, match=f"a proxy in between answered {status[:3]}") as raised:
         AnswerReader(KEY).feed(refusal(status))

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from backhaul import __version__
 from backhaul.config import ClientConfig, Secret
 from backhaul.errors import reason
+from backhaul.wire.upgrade import UNAUTHORIZED
 
 from .envelopes import Silence
 from .exchange import Answered, Asker, protection_of
@@ -12,10 +13,12 @@ from .finding import Finding, fault, ok, warning
 from .wording import milliseconds
 
 SUBJECT: Final = "handshake"
-_UNAUTHORIZED: Final = 401
 _BAD_REQUEST: Final = 400
-_SWITCHED: Final = 101
-_GATEWAY: Final = frozenset({502, 503, 504, *range(520, 531)})
+_GATEWAY: Final = frozenset({500, 502, 503, 504, *range(520, 531)})
+_REMEDIES: Final = {
+    101: "let the proxy in between pass cookies, or correct the address",
+    401: "exempt the path of the tunnel from the login",
+}
 
 
 class Outcome(NamedTuple):
@@ -78,7 +81,7 @@ def _broken(error: OSError) -> Finding:
 
 
 def _unanswered(silence: Silence, config: ClientConfig) -> Finding:
-    if silence.status == _UNAUTHORIZED:
+    if silence.what == UNAUTHORIZED:
         return _older(config)
     return fault(SUBJECT, silence.what, _remedy(silence, config))
 
@@ -98,8 +101,8 @@ def _remedy(silence: Silence, config: ClientConfig) -> str:
         return "set the transport of the server, ws, wss, wsmux or wssmux, or correct the port"
     if silence.status == _BAD_REQUEST and not config.facts.tls:
         return f'set transport = "{config.facts.twin}" if the server speaks TLS'
-    if silence.status == _SWITCHED:
-        return "let the proxy in between pass cookies, or correct the address"
+    if remedy := _REMEDIES.get(silence.status):
+        return remedy
     if config.facts.http:
         return "compare token, path and transport with the server's; its log names a wrong token"
     return "compare token and transport with the server's, whose log gives the reason; v0.7.2 closes it, too"

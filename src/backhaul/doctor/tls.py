@@ -5,7 +5,7 @@ from typing import Final
 
 from backhaul.config import ClientConfig
 from backhaul.errors import BackhaulError
-from backhaul.net.tls import explain
+from backhaul.net.tls import NOT_TLS, explain
 
 from .certificates import Certificate, dates, read
 from .channel import Opener
@@ -13,7 +13,6 @@ from .finding import Finding, Verdict, fault, ok
 from .wording import span
 
 SUBJECT: Final = "tls"
-_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 # Codes of X509_verify_cert_error_string(3).
 _EARLY: Final = 9
 _EXPIRED: Final = 10
@@ -76,7 +75,7 @@ async def _verify(opener: Opener, certificate: Certificate) -> None:
 
 
 def _remedy(error: OSError, config: ClientConfig) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
+    if isinstance(error, ssl.SSLError) and error.reason in NOT_TLS:
         plain = f'set transport = "{config.facts.twin}" if it runs that, or correct the port'
         return f"the server speaks no TLS on this port: {plain}"
     return f"does the server run {config.transport} on this port, and does nothing in between end TLS?"

@@ -30,9 +30,17 @@ Shaken = Callable[[socket.socket | Exception], None]
 PROTOCOLS: Final = ("http/1.1", "http/1.0", "http/0.9")
 """The ALPN protocols of the public end, as offered by nginx without HTTP/2, which has no upgrade."""
 
+NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+"""OpenSSL's reasons for an answer that is not TLS."""
+
 _RENEW_EVERY: Final = 300.0  # seconds that a session is used; OpenSSL accepts its ticket for two hours
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
 _CERTIFICATE: Final = re.compile("-----BEGIN (?:X509 )?CERTIFICATE-----\n(.*?)-----END", re.DOTALL)
+_NO_CERTIFICATE: Final = "it demands a client certificate, and this client has none; exempt the tunnel from that"
+_REMEDIES: Final = dict.fromkeys(NOT_TLS, "no TLS on this port; correct the port or the transport") | {
+    "TLSV1_UNRECOGNIZED_NAME": "it serves no such name; correct remote_addr or tls_server_name",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _NO_CERTIFICATE,
+}
 _NOT_YET_VALID: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL; a machine without a clock begins in 1970
 
 
@@ -279,7 +287,7 @@ def shake_hands(poller: Poller, sock: ssl.SSLSocket, done: Shaken) -> None:
         shaken = _has_shaken(poller, sock, functools.partial(shake_hands, poller, sock, done))
     except OSError as error:
         release(poller, sock)
-        done(TransportError(explain(error)))
+        done(TransportError(advise(error)))
         return
     if shaken:
         poller.forget(sock)
@@ -298,6 +306,12 @@ def _has_shaken(poller: Poller, sock: ssl.SSLSocket, again: Callable[[], None]) 
         poller.on_writable(sock, again)
         return False
     return True
+
+
+def advise(error: OSError) -> str:
+    """Return the text of an error of a TLS connection to a server or proxy, and the remedy if one is known."""
+    remedy = _REMEDIES.get(getattr(error, "reason", None) or "")
+    return f"{explain(error)}: {remedy}" if remedy else explain(error)
 
 
 def explain(error: OSError) -> str:

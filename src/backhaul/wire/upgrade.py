@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from backhaul.errors import TransportError
 
-from .http1 import HeadError, Headers, Request, ResponseReader
+from .http1 import HeadError, Headers, Request, Response, ResponseReader
 
 NONCE_SIZE: Final = 16
 """Random bytes in a ``Sec-WebSocket-Key`` (RFC 6455 section 4.1)."""
@@ -55,16 +55,26 @@ _V072_READ_BUFFER: Final = 4096  # bytes: Go's bufio.Reader, through which its c
 
 _SWITCHING: Final = 101
 _UNAUTHORIZED: Final = 401
+UNAUTHORIZED: Final = "the server refused the token"
+"""The error of an answer 401, which only a v0.7.2 server gives."""
 _GATEWAY_ERRORS: Final = {
     status: f"a proxy in between answered {status}: it does not reach the server"
     for status in (502, 504, *range(520, 531))  # 52x and 530: Cloudflare
 } | {
     429: "a proxy in between answered 429: it allows no more connections now; set dial_rate",  # v0.7.2 never does
+    500: "a proxy in between answered 500: it does not reach the server, or does not accept its certificate",  # Traefik
     503: "a proxy in between answered 503: it does not reach the server, or limits connections",  # as nginx may
 }
 _MOST_DIGITS: Final = 9  # of a number of seconds
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LONGEST_LOCATION: Final = 200  # characters of a redirect in the log
+_HINT: Final = "are token, remote_addr, path and transport right, and does a proxy in between pass WebSockets?"
+_BAD_REQUEST: Final = 400
+_BAD_REQUESTS: Final = {
+    b"HTTPS": "should the client, or a proxy in between, use TLS (wss, wssmux)?",  # nginx, Go's net/http, Apache
+    b"SSL certificate": "should a proxy in between exempt the tunnel from client certificates?",  # nginx
+}
+"""What bodies of answers 400 tell."""
 
 
 class UpgradeError(TransportError):
@@ -80,6 +90,7 @@ class RefusedError(UpgradeError):
         """Describe the answer; ``hint`` names the settings to check."""
         super().__init__(f"{what}: {hint}" if hint else what)
         self.what = what
+        self.hint = hint
 
 
 class Answer(NamedTuple):
@@ -230,7 +241,7 @@ class AnswerReader:
         if response is None:
             return None
         if response.status != _SWITCHING:
-            raise _objection(response.status, response.headers)
+            raise _objection(response)
         self._check(response.headers)
         return Answer(_read_cookie(response.headers.get(b"set-cookie", b"")), response.rest)
 
@@ -284,10 +295,11 @@ def _set_cookie(cookie: bytes) -> bytes:
     return b"Set-Cookie: " + cookie + b"; Path=/; HttpOnly\r\n"
 
 
-def _objection(status: int, headers: Headers) -> UpgradeError:
+def _objection(response: Response) -> UpgradeError:
     """Return the error for an answer that is not 101."""
+    status, headers = response.status, response.headers
     if status == _UNAUTHORIZED:
-        return RefusedError("the server refused the token")
+        return _unauthorized(headers)
     if text := _GATEWAY_ERRORS.get(status):
         error = UpgradeError(text)
         error.retry_after = _seconds(headers.get(b"retry-after", b""))
@@ -296,7 +308,16 @@ def _objection(status: int, headers: Headers) -> UpgradeError:
     if status in _REDIRECTS and location:
         return RefusedError(f"the server redirects to {_loggable(location)}", "are remote_addr and transport right?")
     what = f"the server answered {status} instead of switching to WebSocket"
-    return RefusedError(what, "are token, remote_addr, path and transport right?")
+    told = (hint for words, hint in _BAD_REQUESTS.items() if status == _BAD_REQUEST and words in response.rest)
+    return RefusedError(what, next(told, _HINT))
+
+
+def _unauthorized(headers: Headers) -> UpgradeError:
+    """Return the error for an answer 401, which no server of this program or of v0.7.2 gives with a challenge."""
+    if b"www-authenticate" in headers:
+        what = "a proxy in between, or another web server, demands a login"
+        return RefusedError(what, "should it exempt the path of the tunnel?")
+    return RefusedError(UNAUTHORIZED)
 
 
 def _seconds(value: bytes) -> float:

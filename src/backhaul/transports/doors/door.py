@@ -25,7 +25,11 @@ _BARE = (
     "token and users' bytes cross the line in clear. "
     'Run this program on both ends, then set security = "required" on both'
 )
+_PROTECTED = 'Does the server run this program, with security = "required" or "auto"?'
 _SILENT = "the line or a machine is too slow, or another program listens there"
+
+USUAL_HINT: Final = "is the token right?"
+"""The question about an answer whose likely reason is another token."""
 
 MAX_PADDING: Final = 64
 """Bytes after an admission, a random number below this, so that first packets differ in size."""
@@ -33,6 +37,11 @@ MAX_PADDING: Final = 64
 
 class UnansweredError(TransportError):
     """The server did not answer the handshake: it may be v0.7.2."""
+
+    def __init__(self, what: str = "", hint: str = USUAL_HINT) -> None:
+        """Describe the answer; ``hint`` is a question that names the settings to check."""
+        super().__init__(what)
+        self.hint = hint
 
 
 class SilentError(UnansweredError):
@@ -214,10 +223,7 @@ class SealingDoor(ABC):
         """Raise TransportError unless v0.7.2's way may be tried."""
         settings = self._settings
         if not settings.protection.allows_v072:
-            raise TransportError(
-                f'{error}: is the token right, and does the server run this program, with security = "required" or '
-                '"auto"?'
-            ) from None
+            raise TransportError(f"{error}: {error.hint} {_PROTECTED}") from None
         if settings.known.protected(settings.remembered_as):
             raise TransportError(
                 f"{error}, but was protected before: is the token right? An attacker in between may prevent the "

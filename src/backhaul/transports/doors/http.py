@@ -25,7 +25,7 @@ from backhaul.wire import upgrade
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.transports import TRANSPORTS
 
-from .door import MAX_PADDING, SealingDoor, UnansweredError
+from .door import MAX_PADDING, USUAL_HINT, SealingDoor, UnansweredError
 from .http_upgrade import Ask, Done, Upgrade, Upgraded
 from .http_v072 import WsLine
 from .lines import Line
@@ -41,6 +41,10 @@ _OTHER_CERTIFICATE: Final = (
     "a tunnel connection got another certificate than the control channel: the server's is new, or TLS is terminated "
     "between client and server"
 )
+
+
+_UNSEALED: Final = "the server did not answer the protected handshake"
+_OTHER_COOKIE: Final = "does a proxy in between remove or replace cookies, or does another program answer?"
 
 
 class HttpDoor(SealingDoor):
@@ -111,11 +115,11 @@ class HttpDoor(SealingDoor):
         try:
             upgraded = await self._upgrade(asked, ask)
         except upgrade.RefusedError as error:
-            raise UnansweredError(error.what) from None
+            raise UnansweredError(error.what, error.hint or USUAL_HINT) from None
         try:
             return self._keep(upgraded, functools.partial(self._begin_sealed, handshakes[0]))
-        except HandshakeError:  # a proxy has removed the cookies, or this is another program
-            raise UnansweredError("the server did not answer the protected handshake") from None
+        except HandshakeError:  # a server with another token does not switch
+            raise UnansweredError(_UNSEALED, _OTHER_COOKIE) from None
 
     async def _connect_legacy(self) -> str:
         asked, token = self._asked(_CHANNEL, _user_id()), self._tokens.current

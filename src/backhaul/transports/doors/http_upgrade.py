@@ -12,13 +12,14 @@ from backhaul.errors import TransportError
 from backhaul.net.closing import release
 from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.sending import send_whole
-from backhaul.net.tls import ClientContext, shake_hands
+from backhaul.net.tls import ClientContext, advise, shake_hands
 from backhaul.wire import upgrade
 
 if TYPE_CHECKING:
     from backhaul.net.deadlines import Deadlines
 
 _READ_SIZE: Final = 1 << 14
+_CLOSED: Final = "the server closed the connection during the upgrade: are remote_addr and transport right?"
 
 
 class Upgraded(NamedTuple):
@@ -120,11 +121,14 @@ class Upgrade:
             answer = self._reader.feed(data) if data else None
         except WOULD_BLOCK:
             return
+        except ssl.SSLError as error:  # with TLS 1.3 a server judges the client after the client's handshake
+            self._fail(TransportError(advise(error)))
+            return
         except (OSError, TransportError) as error:
             self._fail(error)
             return
         if not data:
-            self._fail(TransportError("the server closed the connection during the upgrade"))
+            self._fail(TransportError(_CLOSED))
         elif answer:
             self._running.discard(self)
             self._poller.ignore_readable(sock)

@@ -8,7 +8,7 @@ import functools
 import logging
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import plain_ip
 from backhaul.net.closing import release
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from .guard import Greeting, Guard, Knock
 
 log = logging.getLogger("backhaul.server")
+
+_NO_PROOF: Final = "the request has no token; a proxy in between may have removed its Cookie or Authorization"
 
 
 class HttpGate:
@@ -303,7 +305,10 @@ class HttpGate:
         complain(pending, what)
 
     def _unproved(self, request: Request) -> str:
-        late = self._settings.protection.seals and upgrade.sealed_message(request) and not self._is_channel(request)
+        message, bare = upgrade.sealed_message(request), upgrade.bearer(request)
+        if not message and bare is None:
+            return _NO_PROOF
+        late = self._settings.protection.seals and message and not self._is_channel(request)
         return NO_CLIENT if late else "wrong token"
 
     def _admit_legacy(self, credential: Credential, pending: PendingConnection, request: Request, refusal: str) -> None:
