@@ -179,7 +179,8 @@ class Middlebox:
         self.turned_away = 0
         self.paths: list[Path] = []
         self.listener = listener
-        self._target = port
+        self.target = port
+        """The port to which new connections are forwarded, as by a load balancer."""
         self._line = line
         self._running: set[asyncio.Task[None]] = set()
         asyncio.get_running_loop().add_reader(listener.sock, self._accept)
@@ -224,7 +225,7 @@ class Middlebox:
         server.bind((self.source, 0))
         try:
             await asyncio.sleep(3 * self._line.delay)
-            await asyncio.get_running_loop().sock_connect(server, (HOST, self._target))
+            await asyncio.get_running_loop().sock_connect(server, (HOST, self.target))
         except (OSError, asyncio.CancelledError):
             client.close()
             server.close()

@@ -312,6 +312,22 @@ class TestWithAServer:
         assert "not protected" not in caplog.text
 
 
+@pytest.mark.parametrize("transport", ["ws", "wsmux"])
+async def test_a_load_balancer_that_spreads_the_connections_of_a_client_is_named(
+    net: Net, transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    net.transport = transport
+    server, _ = await net.server(first := free_port()), await net.server(second := free_port())
+    balancer = net.middlebox(first)
+    await net.client(balancer.port, "connection_pool = 1\nresume_timeout = 0")  # no session waits to be resumed
+    await until(lambda: server.tunnel.transport.idle)
+    balancer.target = second
+    for path in balancer.paths[1:]:
+        await path.cut()
+    await until(lambda: "can't be opened" in caplog.text)
+    assert "404 instead of switching to WebSocket: does a proxy in between send them to another server" in caplog.text
+
+
 class TestTlsInBetween:
     """An attacker with another certificate ends TLS, and passes everything on."""
 

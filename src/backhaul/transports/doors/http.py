@@ -43,6 +43,7 @@ _OTHER_CERTIFICATE: Final = (
 )
 
 
+_ELSEWHERE: Final = "does a proxy in between send them to another server than the control channel?"
 _UNSEALED: Final = "the server did not answer the protected handshake"
 _OTHER_COOKIE: Final = "does a proxy in between remove or replace cookies, or does another program answer?"
 
@@ -95,7 +96,7 @@ class HttpDoor(SealingDoor):
         """Pass on a connection. If the answer is lost, the server may have begun a session, which it would keep."""
         if isinstance(result, Exception):
             self.tell_ended(admission.seals.identity)
-            done(result)
+            done(_explained(result))
         else:
             done(SealedConnection(result.sock, server, result.rest, seals=admission.seals))
 
@@ -270,6 +271,11 @@ class HttpDoor(SealingDoor):
 def _certificate_of(sock: socket.socket) -> bytes:
     """Return the SHA-256 of the server's certificate; empty without TLS."""
     return fingerprint(sock) if isinstance(sock, ssl.SSLSocket) else b""
+
+
+def _explained(error: Exception) -> Exception:
+    """Return the error of a tunnel connection: a server that refuses it does not know the control channel."""
+    return upgrade.RefusedError(error.what, _ELSEWHERE) if isinstance(error, upgrade.RefusedError) else error
 
 
 def _open_legacy(done: Opened, result: Upgraded | Exception) -> None:
