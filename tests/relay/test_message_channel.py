@@ -29,6 +29,8 @@ from backhaul.wire.peer import V072
 from backhaul.wire.websocket import FrameParser, MessageReader
 
 DATA = bytes(range(256)) * 32
+MANY = 100_000  # messages
+A_FEW = 4096  # of them, which no machine parses in half a millisecond
 
 pytestmark = pytest.mark.both_loops
 
@@ -89,6 +91,26 @@ async def test_a_user_ends_once(net: Net) -> None:
     peer.close()
     user.close()
     poller.close()
+
+
+class Counting:
+    """A consumer that counts messages."""
+
+    count = 0
+
+    def on_data(self, view: memoryview) -> int:
+        self.count += 1
+        return len(view)
+
+    def on_fin(self) -> None: ...
+    def on_window(self) -> None: ...
+    def on_lost(self, reason: object) -> None: ...
+    def on_reset(self) -> None: ...
+    def deliver(self) -> None: ...
+    def unpark(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def over_budget(self) -> None: ...
 
 
 class Looks:
@@ -238,4 +260,21 @@ async def test_a_user_whose_bytes_the_tunnel_does_not_take_ends_for_lack_of_memo
     await user.send(DATA)
     await until(lambda: outcomes)
     assert outcomes[0].ending is Ending.SHORT_OF_MEMORY
+    poller.close()
+
+
+async def test_small_messages_are_read_a_few_at_a_time(net: Net) -> None:
+    poller, consumer, steps = make_poller(), Counting(), [0]
+    peer, conn = await net.pair()
+    parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
+    channel = MessageChannel(Relay(poller), conn.sock, WebSocketCodec(parser, EXTENDED, masked=False))
+    channel.start(consumer)
+    sending = asyncio.create_task(peer.send(frame(BINARY, b"x", masked=True) * MANY))
+    while consumer.count < MANY:
+        before = consumer.count
+        await asyncio.sleep(0)
+        steps.append(consumer.count - before)
+    await sending
+    assert max(steps) <= A_FEW
+    channel.close(reset=True)
     poller.close()

@@ -37,6 +37,9 @@ class Joined(Consumer, Protocol):
 class Lender(Protocol):
     """The owner of a connection before and after each user, for whom either ``returned`` or ``lost`` is called once."""
 
+    portion: int
+    """Bytes of the next read, by what the bytes of the last one cost."""
+
     @property
     def owner(self) -> Hashable:
         """The transport that the connection belongs to."""
@@ -75,6 +78,7 @@ class LentChannel(MessageChannel):
         self._told = _NOT_TOLD  # bytes that the target had taken at the end of its direction, as the client has told
         self._freed = False  # the server has learnt that the client gives the connection back
         super().__init__(relay, conn, codec, unsent, owner=lender.owner)
+        self._portion = lender.portion
 
     def feed(self, data: memoryview) -> None:
         """Parse bytes of the connection, and give it back when they were the last."""
@@ -148,6 +152,7 @@ class LentChannel(MessageChannel):
         self._finish()
         rest = self._codec.rest()
         self._codec.release()
+        self._lender.portion = self._portion
         self._lender.returned(self, rest)
 
     def _unpark(self) -> None:

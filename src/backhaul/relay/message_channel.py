@@ -9,7 +9,7 @@ from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.closing import linger, release
 from backhaul.net.poller import WOULD_BLOCK
-from backhaul.net.portion import LEAST, MOST, handle
+from backhaul.net.portion import FIRST, LEAST, MOST, handle
 from backhaul.net.predicates import acknowledge
 
 from .budget import ANYBODY
@@ -79,7 +79,7 @@ class MessageChannel(MessageSender):
         self._touched = False
         self._paused = False
         self._pongs = b""  # leave together, after the bytes of a read
-        self._portion = MOST
+        self._portion = FIRST
         self._ended = False  # the connection's end has been read
         self._end_received = False  # the peer has ended its direction
         self._end_sent = False  # this end has ended its direction

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backhaul.net.closing import release
 from backhaul.net.poller import WOULD_BLOCK
+from backhaul.net.portion import FIRST
 from backhaul.net.predicates import has_input, is_established
 from backhaul.net.sockets import expect_outages
 from backhaul.transports.connection import Connection
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class SilentConnection(ABC):
     """Owns the connection until a subclass passes it on."""
 
-    __slots__ = ("_active", "_relay", "_sock", "_spaced", "_unsent", "peer")
+    __slots__ = ("_active", "_relay", "_sock", "_spaced", "_unsent", "peer", "portion")
     reused = False
     """True if the connection serves one user after the other."""
     read_size = 1 << 14
@@ -28,6 +29,8 @@ class SilentConnection(ABC):
         self._relay = relay
         self._sock = connection.sock
         self.peer = connection.peer
+        self.portion = FIRST
+        """Bytes of the first read for the next user, by what those for the last one cost."""
         self._active = True  # bytes have moved lately
         self._unsent = b""  # the rest of a message that has been sent in part
         self._spaced = False  # the kernel's probes are those of a connection with a user
