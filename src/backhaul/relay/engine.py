@@ -133,8 +133,11 @@ class Relay:
             self._timer = None
 
     def watch(self, joined: Joined) -> None:
-        """Watch a half-closed connection, which is told how long it has been silent."""
-        self._watched[joined] = (joined.moved, joined.undelivered, self.loop.time())
+        """Watch a half-closed connection, which is told how long it has been silent.
+
+        Each user comes here, and most have ended before the first look, so the kernel is asked only then.
+        """
+        self._watched[joined] = (joined.moved, 0, self.loop.time())
         if self._timer is None:
             self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
 
