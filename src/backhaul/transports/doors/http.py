@@ -41,8 +41,6 @@ _OTHER_CERTIFICATE: Final = (
     "a tunnel connection got another certificate than the control channel: the server's is new, or TLS is terminated "
     "between client and server"
 )
-
-
 _ELSEWHERE: Final = "does a proxy in between send them to another server than the control channel?"
 _UNSEALED: Final = "the server did not answer the protected handshake"
 _OTHER_COOKIE: Final = "does a proxy in between remove or replace cookies, or does another program answer?"
