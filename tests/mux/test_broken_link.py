@@ -7,6 +7,7 @@ from tests.support.exhausted import ExhaustedPoller
 from tests.support.mux import IdleOwner
 from tests.support.net import echo, until
 from tests.support.peers import EXTENDED
+from tests.support.stage import running_relay
 from tests.support.torn import Torn
 from tests.support.tunnel import Net
 
@@ -15,7 +16,6 @@ from backhaul.mux.resumable_link import ResumableLink
 from backhaul.mux.sink import NOBODY
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import Owner
-from backhaul.net.pollers import make_poller
 from backhaul.net.predicates import has_error
 from backhaul.relay.engine import Relay
 from backhaul.transports.carriers.resuming import Attempt
@@ -35,11 +35,8 @@ class Losing(IdleOwner):
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    poller = make_poller()
-    relay = Relay(poller)
-    yield relay
-    relay.close()
-    poller.close()
+    async with running_relay() as relay:
+        yield relay
 
 
 async def test_many_control_frames_may_show_that_the_connection_is_broken(net: Net, relay: Relay) -> None:

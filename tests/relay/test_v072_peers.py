@@ -11,11 +11,11 @@ from tests.support.apart import Namespace, separable
 from tests.support.mux import IdleOwner
 from tests.support.net import Peer, cuts, until
 from tests.support.peers import EXTENDED
+from tests.support.stage import running_relay
 from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
 from backhaul.mux.stream_channel import SmuxChannel
-from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.message_channel import MessageChannel
@@ -37,11 +37,8 @@ V072_MESSAGE = 16 * 1024  # bytes: its read buffer, and so the largest of its ow
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    poller = make_poller()
-    relay = Relay(poller)
-    yield relay
-    relay.close()
-    poller.close()
+    async with running_relay() as relay:
+        yield relay
 
 
 def join_web(relay: Relay, conn: Peer, user: Peer, other: Other) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from tests.support.clients import Company
+from tests.support.middlebox import Middlebox
 from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import Net
 
@@ -181,20 +182,26 @@ async def test_the_first_member_that_returns_serves_the_users_who_wait(transport
         await until(lambda: not any(panel.shares().values()))
 
 
+async def held_up(net: Net) -> tuple[Panel, Middlebox, list[Peer]]:
+    """Return a panel, the line of its first member, which gets no connection for users any more, and its users."""
+    panel = Panel(net)
+    panel.balance = "order"
+    await net.echo(port=panel.target)
+    await panel.company.open(NAMES)
+    await panel.reload()
+    box = net.middlebox(panel.company.bind_port)
+    await panel.company.connect("berlin", port=box.port)
+    await panel.company.connect("paris")
+    box.hold()
+    users = [await net.dial(panel.port) for _ in range(3)]
+    for user in users:
+        await user.send(b"?")
+    return panel, box, users
+
+
 async def test_users_who_wait_for_a_lost_member_go_to_another_one() -> None:
     async with Net("tcp") as net:
-        panel = Panel(net)
-        panel.balance = "order"
-        await net.echo(port=panel.target)
-        await panel.company.open(NAMES)
-        await panel.reload()
-        box = net.middlebox(panel.company.bind_port)
-        await panel.company.connect("berlin", port=box.port)
-        await panel.company.connect("paris")
-        box.hold()  # berlin gets no connection for users any more
-        users = [await net.dial(panel.port) for _ in range(3)]
-        for user in users:
-            await user.send(b"?")
+        panel, box, users = await held_up(net)
         await until(lambda: panel.shares()["berlin"] == len(users))
         await box.paths[0].cut()
         await until(lambda: all(not user.silent() for user in users))
@@ -205,18 +212,7 @@ async def test_a_member_that_opens_no_connections_loses_the_users_who_wait_for_t
     """And gets no others until it opens one."""
     async with Net("tcp") as net:
         net.timings = {"user_patience": 0.1}
-        panel = Panel(net)
-        panel.balance = "order"
-        await net.echo(port=panel.target)
-        await panel.company.open(NAMES)
-        await panel.reload()
-        box = net.middlebox(panel.company.bind_port)
-        await panel.company.connect("berlin", port=box.port)
-        await panel.company.connect("paris")
-        box.hold()
-        users = [await net.dial(panel.port) for _ in range(3)]
-        for user in users:
-            await user.send(b"?")
+        panel, box, users = await held_up(net)
         for user in users:
             assert await user.receive(1) == b"?"
         assert panel.states()["berlin"] == "unhealthy"
