@@ -118,7 +118,11 @@ class Client:
             await asyncio.sleep(_LOOK_EVERY)
 
     async def end(self) -> None:
-        """Reset users in flight, and give the other ends of all connections a moment to read the last bytes."""
+        """Reset users in flight, and give the other ends of all connections a moment to read the last bytes.
+
+        A stop that a second signal has interrupted may not have left the servers yet.
+        """
+        await self._servers.stop(Signal.CLOSED)
         for tunnel in self._tunnels():
             tunnel.close()
         for names in self._server_names:
