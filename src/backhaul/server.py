@@ -108,7 +108,6 @@ class Server:
             self._front.start()
         except OSError as error:
             await self.end()
-            await self._limiting.finish()
             raise BackhaulError(f"can't listen on {config.bind_addr}: {reason(error)}") from None
         for owner in self._owners():
             owner.start()
@@ -294,7 +293,6 @@ class Server:
         self._stop_listening()
         await self.relay.drained(max(0.0, end - loop.time()))
         await self.end()
-        await self._limiting.finish()
 
     @property
     def _serving(self) -> bool:
@@ -304,12 +302,13 @@ class Server:
         return bool(useful) and bool(self.relay.busy or coming or any(tunnel.waiting for tunnel in useful))
 
     async def end(self) -> None:
-        """Reset users in flight, and give the other ends of all connections a moment to read the last bytes."""
+        """Reset users in flight, give the other ends of all connections a moment to read, and store the quotas."""
         self._stop_listening()
         self._listeners.close()
         self.relay.close()
         await self._poller.lingering.finish(self._timings.last_bytes)
         self._poller.close()
+        await self._limiting.finish()
 
     def _stop_listening(self) -> None:
         self.groups.close()

@@ -115,6 +115,16 @@ async def test_a_restart_forgets_no_bytes(net: Net, tmp_path: Path) -> None:
     assert refused(again) == {"quota": 1}
 
 
+async def test_an_end_at_once_forgets_no_bytes(net: Net, tmp_path: Path) -> None:
+    path = tmp_path / "quotas"
+    net.store = SharedFile(path, MAX_FILE)
+    tunnel = await net.tunnel(await net.echo())
+    await change(tunnel.server, limits=LimitTables(Limits(bytes_per_day=1000)))
+    await echo(await tunnel.user(), b"bytes")
+    await tunnel.server.end()
+    assert b'"used":10' in path.read_bytes()
+
+
 @pytest.mark.parametrize("content", [b"broken", b'{"periods":[{"name":"2026-11","used":[{"limit":"a","used":-1}]}]}'])
 async def test_a_broken_file_is_replaced(
     net: Net, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
