@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from backhaul.transports.connection import Connection
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 SILENT = "the server did not answer the protected handshake"
 
 
@@ -222,36 +224,26 @@ async def test_a_proxy_that_removes_cookies_prevents_the_handshake(net: Net) -> 
         assert await peer.closed()
 
 
-async def test_required_names_what_to_check_when_a_proxy_passes_no_websockets(net: Net) -> None:
+@pytest.mark.parametrize(
+    ("security", "answer", "words"),
+    [
+        (Security.REQUIRED, NOT_FOUND, "does a proxy in between pass WebSockets? Does the server run"),
+        (Security.AUTO, b"", "during the upgrade: are remote_addr and transport right?"),
+        (Security.AUTO, BAD_GATEWAY, "a proxy in between answered 502"),
+    ],
+    ids=["no WebSockets", "closed", "no server"],
+)
+async def test_a_proxy_without_the_server_gets_no_token(
+    net: Net, security: Security, answer: bytes, words: str
+) -> None:
     server = Played(net.listen(), "ws")
-    async with open_door(server, wanted(server, Security.REQUIRED)) as door:
-        connecting = asyncio.ensure_future(door.connect())
-        peer = await server.listener.accept()
-        await receive_head(peer)
-        await peer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-        with pytest.raises(TransportError, match=r"does a proxy in between pass WebSockets\? Does the server run"):
-            await connecting
-
-
-async def test_a_connection_that_is_closed_during_the_upgrade_names_what_to_check(net: Net) -> None:
-    server = Played(net.listen(), "ws")
-    async with open_door(server, wanted(server, Security.AUTO)) as door:
-        connecting = asyncio.ensure_future(door.connect())
-        peer = await server.listener.accept()
-        await receive_head(peer)
-        peer.close()
-        with pytest.raises(TransportError, match=r"during the upgrade: are remote_addr and transport right\?"):
-            await connecting
-
-
-async def test_a_gateway_without_the_server_gets_no_token(net: Net) -> None:
-    server = Played(net.listen(), "ws")
-    async with open_door(server, wanted(server, Security.AUTO)) as door:
+    async with open_door(server, wanted(server, security)) as door:
         connecting = asyncio.ensure_future(door.connect())
         peer = await server.listener.accept()
         assert b"Authorization" not in await receive_head(peer)
-        await peer.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
-        with pytest.raises(TransportError, match="a proxy in between answered 502"):
+        await peer.send(answer)
+        peer.close()
+        with pytest.raises(TransportError, match=re.escape(words)):
             await connecting
 
 
