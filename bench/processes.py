@@ -16,8 +16,9 @@ from typing import Self
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT = 15.0  # seconds; a Python program with TLS on a busy two-core machine needs about one
 STOP_TIMEOUT = 5.0
-# Below Linux's default ephemeral range (32768-60999), so that no outgoing connection takes a chosen port.
-PORT_RANGE = (20_000, 32_000)
+# Below Linux's default ephemeral range (32768-60999), so that no outgoing connection takes a chosen port. Even ones:
+# tests take odd ones, which those beside a test of the benchmark may have chosen and not opened yet.
+PORTS = range(20_000, 32_000, 2)
 
 DEBIAN_PACKAGE = {
     "haproxy": "haproxy",
@@ -64,11 +65,11 @@ def reserved_ports(count: int) -> Iterator[list[int]]:
 
     A server can listen there, as all of them set SO_REUSEADDR: no program listens on the sockets that are held.
     """
-    candidates = random.sample(range(*PORT_RANGE), PORT_RANGE[1] - PORT_RANGE[0])
+    candidates = random.sample(PORTS, len(PORTS))
     with contextlib.ExitStack() as held:
         ports = list(islice((port for port in candidates if _reserve(held, port)), count))
         if len(ports) < count:
-            raise BenchError(f"fewer than {count} free ports between {PORT_RANGE[0]} and {PORT_RANGE[1]}")
+            raise BenchError(f"fewer than {count} free ports between {PORTS.start} and {PORTS.stop}")
         yield ports
 
 
