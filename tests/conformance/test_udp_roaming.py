@@ -5,11 +5,13 @@ import contextlib
 import pytest
 from tests.support.apart import Namespace, separable
 from tests.support.datagrams import UdpNet, UdpPeer, repeat
+from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import Tunnel, change
 from tests.support.udp_clients import insist
 from tests.support.udp_line import ProtectedNet, Scene, announced, heard, through_a_nat
 
+from backhaul.net.udp import DatagramSocket
 from backhaul.wire.announcements import IDLE, Announcement
 
 NEVER, QUICK = 3600.0, 0.02  # seconds
@@ -188,6 +190,28 @@ async def test_an_announcement_of_an_older_session_does_not_move_a_tunnel(lines:
         for _ in range(3):
             await flow.is_answered()
         assert not stranger.count
+
+
+async def test_a_flow_keeps_its_socket_if_the_kernel_can_not_watch_another(
+    lines: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tunnel that may be dead gets another socket with the next control channel."""
+    pollers = list[ExhaustedPoller]()
+
+    def make() -> ExhaustedPoller:
+        pollers.append(ExhaustedPoller(lambda _owner: False))
+        return pollers[0]
+
+    monkeypatch.setattr("backhaul.client.make_poller", make)
+    async with ProtectedNet(lines) as net:
+        flow = await flow_of(net)
+        client = flow.tunnel.client.tunnel
+        client.transport.probe()
+        pollers[0].short = lambda owner: isinstance(owner, DatagramSocket) and not pollers[0].refused
+        client.control_lost("this test")
+        await until(lambda: pollers[0].refused)
+        await flow.is_answered()
+        await flow.goes_on()
 
 
 @pytest.mark.parametrize("end", ["server", "client"])

@@ -276,9 +276,10 @@ class _Tunnel:
         self._socket.send(self._owner.dialect.announce(self._name, number))
 
     def move(self, sock: socket.socket) -> None:
-        """Use another socket, and announce it."""
-        self._socket.close()
+        """Use another socket, and announce it. Raises OSError if it can't be watched; the present one stays then."""
+        before = self._socket
         self._use(sock)
+        before.close()
         self.announce()
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
