@@ -1,7 +1,9 @@
+import errno
 import logging
 
 import pytest
 
+from backhaul.errors import MEMORY_ADVICE
 from backhaul.net.log_throttle import LogThrottle
 
 LOGGER = logging.getLogger("backhaul.net.log_throttle-test")
@@ -69,3 +71,36 @@ def test_the_bound_holds_with_endless_new_keys(clock: Clock, caplog: pytest.LogC
     counts = [line for line in messages(caplog)[5:] if "more" in line]
     assert len(messages(caplog)) == 10
     assert counts == ["flood (and 995 more in the last 10 s)"]
+
+
+def raised_by(error: Exception) -> Exception:
+    try:
+        raise error
+    except type(error) as raised:
+        return raised
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "epoll_ctl"), "the kernel watches no more sockets; raise fs.epoll.max_user_watches"),
+        (OSError(errno.ENOMEM, "epoll_ctl"), f"out of memory; {MEMORY_ADVICE}"),
+        (MemoryError(), f"out of memory; {MEMORY_ADVICE}"),
+    ],
+)
+def test_a_lack_of_memory_is_no_internal_error(error: Exception, line: str, caplog: pytest.LogCaptureFixture) -> None:
+    throttle = LogThrottle(LOGGER)
+    for _ in range(2):
+        throttle.fault("internal error", raised_by(error))
+    (record,) = caplog.records
+    assert record.getMessage() == f"connection closed: {line}"
+    assert not record.exc_info
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "epoll_ctl"), ValueError("a defect")])
+def test_an_unexpected_exception_has_a_traceback(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    LogThrottle(LOGGER).fault("internal error", raised_by(error))
+    (record,) = caplog.records
+    assert record.getMessage() == "internal error"
+    assert record.exc_info
+    assert record.exc_info[1] is error

@@ -4,9 +4,9 @@ import struct
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import Peer, Sockets, until
 
-from backhaul.net.pollers import make_poller
 from backhaul.net.udp import QUEUE_BYTES, Counters
 from backhaul.relay.datagrams_over_tcp import CONGESTED_QUEUE_BYTES, DatagramStream
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter, join, join_stamped
@@ -18,7 +18,8 @@ ROUNDS, PER_ROUND, SIZE = 3000, 10, 1000
 class Scene:
     """A stream, the other end of its connection, and the events of both."""
 
-    def __init__(self, stream: DatagramStream, peer: Peer, counters: Counters) -> None:
+    def __init__(self, poller: ExhaustedPoller, stream: DatagramStream, peer: Peer, counters: Counters) -> None:
+        self.poller = poller
         self.stream = stream
         self.peer = peer
         self.counters = counters
@@ -51,10 +52,10 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    sockets, poller, counters = Sockets(), make_poller(), Counters()
+    sockets, poller, counters = Sockets(), ExhaustedPoller(lambda _owner: False), Counters()
     near, far = await sockets.pair()
     stream = DatagramStream(poller, near.sock, join, Splitter(stamped=True), counters, judge=DelayEstimator(0))
-    yield Scene(stream, far, counters)
+    yield Scene(poller, stream, far, counters)
     stream.close()
     poller.close()
     sockets.close_peers()
@@ -121,3 +122,10 @@ async def test_a_write_may_find_the_end_first(scene: Scene) -> None:
     while not write():
         pass
     assert scene.ended == 1
+
+
+async def test_a_connection_that_can_not_be_watched_for_room_ends(scene: Scene) -> None:
+    scene.poller.short = lambda _owner: True
+    scene.flood()
+    assert scene.ended == 1
+    await scene.peer.closed()

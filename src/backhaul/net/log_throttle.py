@@ -1,5 +1,6 @@
 """Throttling of log lines that would repeat by the thousand: one line per burst."""
 
+import errno
 import logging
 import math
 import time
@@ -7,6 +8,8 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+
+from backhaul.errors import MEMORY_ADVICE
 
 
 @dataclass(slots=True)
@@ -51,7 +54,13 @@ class LogThrottle:
         self._log(logging.ERROR, key, message)
 
     def fault(self, message: str, error: BaseException) -> None:
-        """Log an unexpected exception with its traceback, or count it if the same line raised one a moment ago."""
+        """Log an unexpected exception with its traceback, or count it if the same line raised one a moment ago.
+
+        A lack of memory, also of the kernel's, is no defect of the program: its line names the remedy.
+        """
+        if lack := _lack(error):
+            self.error(lack, f"connection closed: {lack}")
+            return
         self._log(logging.ERROR, (type(error), _origin(error)), message, error)
 
     def _log(self, level: int, key: Hashable, message: str, error: BaseException | None = None) -> bool:
@@ -73,6 +82,15 @@ class LogThrottle:
                 return self._overflow
             del self._silences[oldest]
         return self._silences.setdefault(key, _Silence())
+
+
+def _lack(error: BaseException) -> str:
+    """Return the resource that was missing, and the remedy; empty for any other error."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # epoll_ctl(2)
+        return "the kernel watches no more sockets; raise fs.epoll.max_user_watches"
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return f"out of memory; {MEMORY_ADVICE}"
+    return ""
 
 
 def _origin(error: BaseException) -> Hashable:

@@ -91,7 +91,7 @@ class DatagramStream:
         elif batch:
             self._write(self._join(batch))
             if self._unsent:
-                self._poller.on_writable(self._sock, self._writable)
+                self._await_room()
 
     def close(self) -> None:
         """Close the connection, and drop the datagrams that wait."""
@@ -109,6 +109,12 @@ class DatagramStream:
             self._end()
             return
         self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+
+    def _await_room(self) -> None:
+        try:
+            self._poller.on_writable(self._sock, self._writable)
+        except OSError:  # ENOSPC, ENOMEM: epoll_ctl(2)
+            self._end()
 
     def _writable(self) -> None:
         self._write(self._unsent)

@@ -27,10 +27,10 @@ class SilentConnections:
         self._waiting: dict[socket.socket, asyncio.TimerHandle] = {}
 
     def add(self, sock: socket.socket, ip: str, seconds: float) -> None:
-        """Take over a connection, and decide about it within ``seconds``."""
+        """Take over a connection, and decide about it within ``seconds``. Raises OSError if it can't be watched."""
+        self._poller.on_readable(sock, functools.partial(self._end, sock, ip, self._spoke))
         over = functools.partial(self._end, sock, ip, self._silent)
         self._waiting[sock] = self._loop.call_later(seconds, self._poller.run, sock, over)
-        self._poller.on_readable(sock, functools.partial(self._end, sock, ip, self._spoke))
 
     def close(self) -> None:
         """Close all connections."""
