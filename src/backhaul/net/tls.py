@@ -1,18 +1,16 @@
 """TLS on non-blocking sockets: contexts made from the configuration, and handshakes without a task."""
 
 import asyncio
-import binascii
+import contextlib
 import functools
 import hashlib
 import logging
 import os
-import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from backhaul.certificates import load_authorities, objection
@@ -35,7 +33,6 @@ NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PAC
 
 _RENEW_EVERY: Final = 300.0  # seconds that a session is used; OpenSSL accepts its ticket for two hours
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
-_CERTIFICATE: Final = re.compile("-----BEGIN (?:X509 )?CERTIFICATE-----\n(.*?)-----END", re.DOTALL)
 _NO_CERTIFICATE: Final = "it demands a client certificate, and this client has none; exempt the tunnel from that"
 _REMEDIES: Final = dict.fromkeys(NOT_TLS, "no TLS on this port; correct the port or the transport") | {
     "TLSV1_UNRECOGNIZED_NAME": "it serves no such name; correct remote_addr or tls_server_name",
@@ -166,13 +163,13 @@ class ServerContext:
         context.num_tickets = _TICKETS
         try:
             context.load_cert_chain(self._tls.cert, self._tls.key, "")  # without a password OpenSSL would ask for one
-            chain = Path(self._tls.cert).read_text(encoding="ascii", errors="replace")
+            shown = _shown(context)
         except OSError as error:  # ssl.SSLError is one
             names = f"{self._tls.keys}_cert {self._tls.cert}: unusable with {self._tls.keys}_key {self._tls.key}"
             raise TransportError(f"{names}: {objection(error)}") from None
         if self._tls.client_ca:
             self._ask_clients(context)
-        self._note(chain)
+        self._note(shown)
         return context
 
     def _ask_clients(self, context: ssl.SSLContext) -> None:
@@ -184,12 +181,25 @@ class ServerContext:
             name = f"{self._tls.keys}_client_ca {self._tls.client_ca}"
             raise TransportError(f"{name}: {reason(error)}; name a PEM file of the authorities") from None
 
-    def _note(self, chain: str) -> None:
-        """Learn the fingerprint of the first certificate of a chain, which is the one that clients see."""
-        if match := _CERTIFICATE.search(chain):
-            found = hashlib.sha256(binascii.a2b_base64(match[1])).digest()
-            if found != self._latest:
-                self._before, self._latest, self._renewed = self._latest, found, time.monotonic()
+    def _note(self, certificate: bytes) -> None:
+        """Learn the fingerprint of the certificate that clients see."""
+        found = hashlib.sha256(certificate).digest()
+        if found != self._latest:
+            self._before, self._latest, self._renewed = self._latest, found, time.monotonic()
+
+
+def _shown(context: ssl.SSLContext) -> bytes:
+    """Return the certificate that a server shows to clients, learned by a handshake in memory. Raises OSError.
+
+    OpenSSL reads forms of PEM that a search in the file would miss, and the file may be another one by then.
+    """
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context("", verify=False).wrap_bio(down, up)
+    server = context.wrap_bio(up, down, server_side=True)
+    for end in (client, server, client, server, client):  # the last two steps are those of TLS 1.2
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    return client.getpeercert(binary_form=True) or b""
 
 
 def _stamp(file: str) -> _Stamp:

@@ -1,0 +1,142 @@
+"""Files of a certificate in every state in which an administrator, or a renewal, may leave them."""
+
+import logging
+import os
+import ssl
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.support.net import HOST, echo
+from tests.support.tunnel import LINES, Lines, Net
+
+from backhaul.net.tls import ServerContext, ServerTls, client_context
+from backhaul.system.certificate import make
+
+
+class Pair:
+    """A certificate and its key, in files of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cert, self.key = folder / "server.crt", folder / "server.key"
+        self._writes = 0
+        self.renew()
+
+    @property
+    def tls(self) -> ServerTls:
+        return ServerTls(str(self.cert), str(self.key))
+
+    def renew(self) -> None:
+        made = make([HOST], 2, datetime.now(UTC))
+        self.write(self.cert, made.certificate)
+        self.write(self.key, made.key)
+        self.fingerprint = bytes.fromhex(made.fingerprint)
+
+    def write(self, file: Path, data: bytes) -> None:
+        """Write a file with a newer time of change than before."""
+        file.write_bytes(data)
+        self._writes += 1
+        os.utime(file, (self._writes, self._writes))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+def trusted(pem: bytes) -> bytes:
+    """Return the form of a certificate that OpenSSL writes with its uses."""
+    command = ["openssl", "x509", "-trustout", "-addtrust", "serverAuth"]
+    return subprocess.run(command, input=pem, capture_output=True, check=True).stdout
+
+
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "spaces": lambda pem: pem.replace(b"-----\n", b"-----  \n"),
+    "Windows": lambda pem: pem.replace(b"\n", b"\r\n"),
+    "text before": lambda pem: "Zertifikat für Bücher\n".encode("latin-1") + pem,
+    "chain": lambda pem: trusted(pem) + make(["another"], 2, datetime.now(UTC)).certificate,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_protected_tunnels_accept_every_form_that_openssl_reads(
+    net: Net, pair: Pair, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.write(pair.cert, FORMS[form](pair.cert.read_bytes()))
+    monkeypatch.setitem(LINES, "wss", Lines(server=f'tls_cert = "{pair.cert}"\ntls_key = "{pair.key}"'))
+    net.transport = "wss"
+    required = 'security = "required"'
+    tunnel = await net.tunnel(await net.echo(), server=required, client=required)
+    await echo(await tunnel.user(), b"hello")
+    assert ServerContext(pair.tls).fingerprints == {pair.fingerprint}
+
+
+def test_the_certificate_is_known_where_the_system_allows_no_tls_1_3(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(authorities: str, *, verify: bool) -> ssl.SSLContext:
+        context = client_context(authorities, verify=verify)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    monkeypatch.setattr("backhaul.net.tls.client_context", older)
+    assert ServerContext(pair.tls).fingerprints == {pair.fingerprint}
+
+
+def damaged(file: Path, good: bytes) -> dict[str, Callable[[], object]]:
+    """Return what may happen to a file, by name."""
+    return {
+        "empty": lambda: file.write_bytes(b""),
+        "half": lambda: file.write_bytes(good[: len(good) // 2]),
+        "a line less": lambda: file.write_bytes(b"\n".join(good.split(b"\n")[:-2])),
+        "binary": lambda: file.write_bytes(bytes(range(256)) * 9),
+        "no base64": lambda: file.write_bytes(good.replace(b"A", b"*")),
+        "vanished": file.unlink,
+        "a directory": lambda: replace(file, file.mkdir),
+        "a link to nothing": lambda: replace(file, lambda: file.symlink_to("nothing")),
+        "a link to itself": lambda: replace(file, lambda: file.symlink_to(file.name)),
+    }
+
+
+def replace(file: Path, make: Callable[[], None]) -> None:
+    file.unlink()
+    make()
+
+
+@pytest.mark.parametrize("which", ["cert", "key"])
+@pytest.mark.parametrize("damage", damaged(Path(), b""))
+def test_a_damaged_file_changes_nothing_until_it_is_good_again(
+    pair: Pair, which: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    context, before, file = ServerContext(pair.tls), pair.fingerprint, getattr(pair, which)
+    damaged(file, file.read_bytes())[damage]()
+    for _ in range(2):
+        context.refresh()
+    assert context.fingerprints == {before}
+    (complaint,) = caplog.messages
+    assert complaint.startswith(f"tls_cert {pair.cert}: unusable with tls_key {pair.key}: ")
+    assert "\n" not in complaint
+    if file.is_dir():
+        file.rmdir()
+    file.unlink(missing_ok=True)
+    pair.renew()
+    context.refresh()
+    assert context.fingerprints == {before, pair.fingerprint}
+    assert caplog.messages[1:] == [f"certificate {pair.cert}: usable again and in use"]
+
+
+def test_a_certificate_that_a_link_names_is_renewed_with_the_link(pair: Pair, tmp_path: Path) -> None:
+    live, archive = tmp_path / "live.pem", tmp_path / "archive"
+    archive.mkdir()
+    live.symlink_to(pair.cert)
+    context = ServerContext(ServerTls(str(live), str(pair.key)))
+    pair.cert = archive / "2.pem"
+    pair.renew()
+    following = tmp_path / "following"
+    following.symlink_to(pair.cert)
+    following.replace(live)
+    context.refresh()
+    assert pair.fingerprint in context.fingerprints
