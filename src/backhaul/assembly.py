@@ -11,7 +11,7 @@ from backhaul.net.poller import Poller
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.net.tls import ClientTls
 from backhaul.relay.engine import Relay
-from backhaul.relay.flows import FlowTable
+from backhaul.relay.flows import GRAIN, FlowTable
 from backhaul.relay.patience import Patience
 from backhaul.security.psk import pre_shared_key
 from backhaul.system.memory import backlog_limit
@@ -90,7 +90,7 @@ def features(config: ServerConfig | ClientConfig) -> frozenset[Feature]:
 
 def make_relay(poller: Poller, config: ServerConfig | ClientConfig, patience: Patience) -> Relay:
     """Return the data plane of an end with this configuration; it owns the poller afterwards."""
-    flows = FlowTable(config.udp_max_flows, config.udp_timeout)
+    flows = FlowTable(config.udp_max_flows, config.udp_timeout, grain=GRAIN)
     relay = Relay(poller, flows=flows, patience=_patient(config, patience), backlog_limit=backlog_limit())
     _set_resumption(relay, config)
     return relay

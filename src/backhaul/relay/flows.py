@@ -21,6 +21,8 @@ from .outcome import FLOW_OVER, Done, Outcome, Progress, next_number
 from .shares import Shares
 from .traffic import Traffic
 
+GRAIN = 1 / 16
+"""Seconds: datagrams of games and calls are closer together, and to note the time of each costs a tenth of its way."""
 _UNANSWERED_PART, _SOURCE_PART = 4, 32  # a quarter of the table for unanswered flows, an eighth of that for one source
 
 
@@ -84,7 +86,7 @@ class Flow:
         self.source = source or near
         self.answered = False  # by the target
         self.closed = False
-        self.last_used = 0.0  # the table's clock
+        self.last_used = 0.0  # by the table's clock, to its grain
         self.number = next_number()
         self.received = 0  # bytes
         self.sent = 0  # bytes
@@ -122,19 +124,22 @@ class Flow:
 
     def from_near(self, batch: Batch) -> None:
         """Pass on datagrams of the user."""
-        self._table.touch(self)
-        size = sum(map(len, batch))
+        table = self._table
+        if table.clock() >= self.last_used + table.grain:
+            table.touch(self)
+        size = len(batch[0]) if len(batch) == 1 else sum(map(len, batch))
         self.received += size
         self.traffic.received.bytes += size
         self._far.send(batch)
 
     def from_far(self, batch: Batch) -> None:
         """Pass on datagrams of the target."""
-        if self.answered:
-            self._table.touch(self)
-        else:
-            self._table.answered(self)
-        size = sum(map(len, batch))
+        table = self._table
+        if not self.answered:
+            table.answered(self)
+        elif table.clock() >= self.last_used + table.grain:
+            table.touch(self)
+        size = len(batch[0]) if len(batch) == 1 else sum(map(len, batch))
         self.sent += size
         self.traffic.sent.bytes += size
         self._near.send(batch)
@@ -175,8 +180,11 @@ class FlowTable:
     been silent for longest.
     """
 
-    def __init__(self, limit: int = 4096, timeout: float = 60.0) -> None:
+    def __init__(self, limit: int = 4096, timeout: float = 60.0, *, grain: float = 0.0) -> None:
+        """Note the use of a flow at most once in ``grain`` seconds."""
         self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
+        self.grain = grain
         self.limit = limit
         self.timeout = timeout
         self._flows: OrderedDict[Flow, None] = OrderedDict()

@@ -112,6 +112,8 @@ class BareLine:
     def open(self, batch: Batch, address: Address) -> Batch:
         """Return the datagrams that are no messages."""
         sizes, take = self._messages.sizes, self._messages.take
+        if len(batch) == 1 and len(batch[0]) not in sizes:
+            return batch
         return [datagram for datagram in batch if len(datagram) not in sizes or not take(datagram, address)]
 
 

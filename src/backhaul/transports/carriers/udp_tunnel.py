@@ -92,7 +92,7 @@ class Tunnel:
         self._alive_at = self._loop.time()
         if not self.name:
             self._patience = self._timekeeper.patience.sign_of_life_v072
-        if confirmed:
+        if confirmed and not self._confirmed:
             self._confirm()
 
     def send_again(self) -> None:
