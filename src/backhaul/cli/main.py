@@ -1,6 +1,7 @@
 """The program ``backhaul``: reads the arguments and runs the command."""
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         if not out_of_memory(error):
             raise
-        print(f"backhaul: out of memory or threads: {MEMORY_ADVICE}", file=sys.stderr)
+        _print_error(f"backhaul: out of memory or threads: {MEMORY_ADVICE}")
         code = EXIT_FAILED
     raise SystemExit(code)
 
@@ -216,8 +217,14 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _complain(error: Exception) -> int:
-    print(error, file=sys.stderr)
+    _print_error(str(error))
     return EXIT_USAGE
+
+
+def _print_error(text: str) -> None:
+    from backhaul.system.journal import is_journal, with_priority  # noqa: PLC0415 - `--version` needs none of it
+
+    print(with_priority(text, logging.ERROR) if is_journal(_STANDARD_ERROR) else text, file=sys.stderr)
 
 
 _COMMANDS = {

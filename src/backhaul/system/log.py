@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, Protocol, TextIO
 
+from .journal import with_priority
 from .log_output import LogOutput
 
 TRACE: Final = 5
@@ -133,6 +134,12 @@ class _Handler(logging.StreamHandler[Stream]):
         super().emit(record)
         if isinstance(self.stream, LogOutput) and (lost := self.stream.take_lost()):
             logging.getLogger("backhaul").warning("log: %d lines were lost, because they were not read in time", lost)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a line, for the journal with its priority."""
+        text = super().format(record)
+        for_journal = isinstance(self.stream, LogOutput) and self.stream.for_journal
+        return with_priority(text, record.levelno) if for_journal else text
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name logging calls
         """Switch to standard error if the reader has exited; drop the line otherwise, as on a full disk."""

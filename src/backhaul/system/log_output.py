@@ -11,6 +11,8 @@ import threading
 from collections import deque
 from typing import Final
 
+from .journal import is_journal
+
 MOST_WAITING: Final = 1 << 20
 """Bytes that wait for the reader; further lines are lost and counted."""
 LAST_WRITE: Final = 1.0
@@ -27,6 +29,7 @@ class LogOutput:
         self._encoding = encoding
         self._most = most_waiting
         self._terminal = os.isatty(descriptor)
+        self.for_journal: Final = is_journal(descriptor)
         self._lock = threading.Lock()
         self._waiting: deque[bytes] = deque()  # the thread removes a line when it is written
         self._size = 0
