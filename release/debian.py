@@ -66,7 +66,9 @@ if [ "$1" = configure ]; then
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
         # At an upgrade the new program takes over the listening sockets.
-        [ -z "$2" ] || systemctl try-restart 'backhaul@*.service'
+        # A service that does not start, such as with a mistake in its file, is no reason to fail the whole upgrade.
+        [ -z "$2" ] || systemctl try-restart 'backhaul@*.service' ||
+            echo "backhaul: not all services have started again; see systemctl status 'backhaul@*'" >&2
     fi
 fi
 """,

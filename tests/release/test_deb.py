@@ -76,6 +76,22 @@ def test_its_scripts_are_correct_for_the_plainest_shell(package: Path, tmp_path:
     output("sh", "-n", tmp_path / "control" / name)
 
 
+@needs_dpkg
+def test_an_upgrade_succeeds_although_a_service_does_not_start_again(package: Path, tmp_path: Path) -> None:
+    output("dpkg-deb", "--control", package, tmp_path / "control")
+    script = tmp_path / "control" / "postinst"
+    script.write_text(script.read_text().replace("/run/systemd/system", str(tmp_path)))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("getent", "chown", "chmod", "systemctl"):
+        (tools / name).write_text('#!/bin/sh\n[ "$1" != try-restart ]\n')
+        (tools / name).chmod(0o755)
+    command = ["/bin/sh", str(script), "configure", "0.1.0"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(tools)})
+    assert run.stderr == "backhaul: not all services have started again; see systemctl status 'backhaul@*'\n"
+    assert run.returncode == 0
+
+
 def test_the_same_sources_make_the_same_package(packed: Path) -> None:
     assert debian.build(packed, WHEN) == debian.build(packed, WHEN)
     assert debian.build(packed, WHEN) != debian.build(packed, WHEN + 1)
