@@ -143,13 +143,13 @@ class Process:
 
     async def _until_stopped(self, watch: "Monitor | None") -> "Monitor | None":
         """Watch the file and notify the service manager until the stop; return the monitor in use."""
+        watchdog = notify.Watchdog(self._manager)
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY):
                     await self._wake.wait()
             self._wake.clear()
-            if self._manager.watchdog_interval():
-                self._manager.watchdog()
+            watchdog.feed()
             self._tell()
             if self._changed() and not self._stop.is_set():
                 watch = await self._reload_file(watch)

@@ -76,8 +76,8 @@ def test_an_unreachable_service_manager_is_no_failure(
 @pytest.mark.parametrize(
     ("allowed", "intended_for", "interval"),
     [
-        ("3000000", None, 1.5),
-        ("3000000", "self", 1.5),
+        ("3000000", None, 1.0),
+        ("3000000", "self", 1.0),
         ("3000000", "1", None),
         ("0", None, None),
         ("soon", None, None),
@@ -93,6 +93,24 @@ def test_watchdog_interval(
         if value is not None:
             monkeypatch.setenv(name, value)
     assert notify.watchdog_interval() == interval
+
+
+def test_the_watchdog_hears_no_more_than_it_needs(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    moments = iter([100.0, 101.0, 109.5, 110.5, 111.0])
+    watchdog = notify.Watchdog(notify, lambda: next(moments))
+    for _ in range(5):
+        watchdog.feed()
+    notify.stopping()
+    assert [received(manager) for _ in range(3)] == [["WATCHDOG=1"], ["WATCHDOG=1"], ["STOPPING=1"]]
+
+
+def test_without_a_watchdog_none_is_fed(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    notify.Watchdog(notify).feed()
+    notify.stopping()
+    assert received(manager) == ["STOPPING=1"]
 
 
 def test_a_socket_is_stored_and_taken_back(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:

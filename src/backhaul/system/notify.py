@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 # Seconds. A healthy service manager reads its queue at once; an unhealthy one must not block the event loop.
@@ -72,15 +72,32 @@ def watchdog() -> None:
 
 
 def watchdog_interval() -> float | None:
-    """Return the seconds between calls of ``watchdog``, half of the interval that the manager allows.
+    """Return the seconds between calls of ``watchdog``, a third of the interval that the manager allows.
 
-    Returns None if the manager has no watchdog for this process.
+    The rest is for calls that are late, such as during a reload. Returns None if the manager has no watchdog for this
+    process.
     """
     allowed = os.environ.get("WATCHDOG_USEC", "")
     intended_for = os.environ.get("WATCHDOG_PID", "")
     if not allowed.isdecimal() or intended_for not in ("", str(os.getpid())):
         return None
-    return int(allowed) / 2e6 or None
+    return int(allowed) / 3e6 or None
+
+
+class Watchdog:
+    """The manager's watchdog, which is called no more often than it needs: every call wakes the manager."""
+
+    def __init__(self, manager: Manager, clock: Callable[[], float] = time.monotonic) -> None:
+        self._manager = manager
+        self._clock = clock
+        self._due = 0.0
+
+    def feed(self) -> None:
+        """Report that the program is alive, if that is due."""
+        interval, now = self._manager.watchdog_interval(), self._clock()
+        if interval and now >= self._due:
+            self._manager.watchdog()
+            self._due = now + interval
 
 
 class Store:

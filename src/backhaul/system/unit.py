@@ -88,6 +88,8 @@ WatchdogSec=30
 # Keep listening sockets during a restart, so that users wait in them. Before systemd 254 FDSTORE is not set.
 FileDescriptorStoreMax=4096
 Environment=FDSTORE=4096
+# A start takes a second, but a small machine may be busy with its own; the default is 90 seconds.
+TimeoutStartSec=300
 # shutdown_timeout for users in flight, and time to close.
 TimeoutStopSec={stop_timeout}
 # Each user takes two descriptors and some pipes; the default is 1024.
