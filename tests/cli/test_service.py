@@ -92,6 +92,35 @@ def test_a_file_that_the_user_cannot_read_is_named_with_a_remedy(
 
 
 @needs_root
+def test_a_file_in_its_place_that_the_user_cannot_read_is_to_change_its_owner(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.manager = replace(machine.manager, settings=machine.config.parent)
+    machine.config.chmod(0o600)
+    assert machine.install() == 1
+    remedy = f"let that user read what is there:\n  chown -R {USER} {machine.config}\n"
+    assert remedy in capsys.readouterr().err
+    shutil.chown(machine.config, USER)
+    assert machine.install() == 0
+
+
+@needs_root
+def test_a_directory_that_the_user_cannot_read_is_to_be_copied(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = machine.config.parent / "ends"
+    folder.mkdir(0o700)
+    machine.config = machine.config.rename(folder / "config.toml").parent
+    machine.manager = replace(machine.manager, settings=folder.parent / "etc")
+    assert machine.install() == 1
+    command = capsys.readouterr().err.splitlines()[-2]
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    copy = folder.parent / "etc" / "ends" / "config.toml"
+    assert copy.read_text() == SERVER
+    assert copy.owner() == USER
+
+
+@needs_root
 def test_root_without_capabilities_reads_only_its_own_files(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch(0o600)

@@ -30,8 +30,7 @@ show its status and its log; change settings with `systemctl edit {name}`"""
 _OBJECTION: Final = """\
 the service's user "{user}" cannot run {file}:
   {objection}
-Either put the files where that user can read them, such as in /etc/backhaul:
-  install -D -o {user} -m 600 {file} /etc/backhaul/{name}
+Either {advice}
 or run the service as root, without most of root's capabilities: add --user root"""
 
 
@@ -56,7 +55,7 @@ def install(
         manager.require()
         for one, config in configs.items():
             _refuse_temporary(config, one, name, manager.temporary)
-        _admit(unit, path, program)
+        _admit(unit, path, program, manager.settings)
         manager.install(unit)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -164,15 +163,14 @@ def _refuse_temporary(config: Config, path: Path, name: str, temporary: tuple[Pa
             raise BackhaulError(f"{role}: {file} is temporary, and a service has its own /tmp; move it elsewhere")
 
 
-def _admit(unit: Unit, path: Path, program: tuple[str, ...]) -> None:
+def _admit(unit: Unit, path: Path, program: tuple[str, ...], settings: Path) -> None:
     """Add the service's user if it is missing, and check that it can read and write the files it needs."""
     if unit.user == USER:
         make_user(USER)
     if problem := objection(unit.user, [*program, "check", str(path)]):
+        shown = "\n  ".join(problem.splitlines()[-5:])
         raise BackhaulError(
-            _OBJECTION.format(
-                user=unit.user, file=path, name=path.name, objection="\n  ".join(problem.splitlines()[-5:])
-            )
+            _OBJECTION.format(user=unit.user, file=path, objection=shown, advice=_advice(path, unit.user, settings))
         )
     for folder in unit.writable:
         if objection(unit.user, ["test", "-w", folder]):
@@ -180,6 +178,18 @@ def _admit(unit: Unit, path: Path, program: tuple[str, ...]) -> None:
                 f'sniffer_log, access_log: user "{unit.user}" cannot write to {folder}; '
                 f"the service has {_STATE / unit.name}"
             )
+
+
+def _advice(path: Path, user: str, settings: Path) -> str:
+    """Return commands after which the user can read a file or directory; it is as private as before."""
+    place = settings / path.name
+    if path == place:
+        return f"let that user read what is there:\n  chown -R {user} {path}"
+    if path.is_dir():
+        copy = f"mkdir -p {settings} && cp -r {path} {settings} && chown -R {user} {place}"
+    else:
+        copy = f"install -D -o {user} -m 600 {path} {place}"
+    return f"put the files where that user can read them, such as in {settings}:\n  {copy}"
 
 
 def _fail(error: Exception) -> int:

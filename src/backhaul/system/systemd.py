@@ -23,6 +23,7 @@ class Systemd:
     units: Path = Path("/etc/systemd/system")
     booted: Path = Path("/run/systemd/system")  # exists if systemd manages the machine: sd_booted(3)
     systemctl: str = "systemctl"
+    settings: Path = Path("/etc/backhaul")  # the place for configurations of services
     temporary: tuple[Path, ...] = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - a service has its own ones
 
     def require(self) -> None:
