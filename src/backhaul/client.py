@@ -206,9 +206,10 @@ class Client:
         )
 
     def retire(self, tunnel: ClientTunnel) -> None:
-        """Keep a stopped tunnel as long as users may still arrive."""
-        asyncio.get_running_loop().call_later(self._timings.leave, tunnel.close_idle)
-        self._left = [*(left for left in self._left if left.busy), tunnel]
+        """Keep a tunnel that stops as long as users may still arrive; later calls do nothing."""
+        if tunnel not in self._left:
+            asyncio.get_running_loop().call_later(self._timings.leave, tunnel.close_idle)
+            self._left = [*(left for left in self._left if left.busy), tunnel]
 
     def changed(self) -> None:
         """Choose among the servers again."""

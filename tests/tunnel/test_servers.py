@@ -4,8 +4,9 @@ import socket
 
 import pytest
 from tests.support.middlebox import Line, Middlebox
+from tests.support.names import Names
 from tests.support.net import HOST, echo, free_port, until, until_reset
-from tests.support.tunnel import LEGACY, Net, client_config
+from tests.support.tunnel import LEGACY, Net, change, client_config
 
 from backhaul.client import Client
 from backhaul.errors import BackhaulError, TransportError
@@ -272,3 +273,20 @@ async def test_a_name_without_addresses_is_a_server_that_fails(
     problem = f"can't look up all:servers.test:{two.ports[0]}: no such name"
     assert problem in caplog.text
     assert client.state().servers[0].session.problem == problem
+
+
+async def test_a_user_of_a_server_that_was_left_is_counted_once(net: Net) -> None:
+    """The user's target is still being dialled."""
+    port, user_port, names = free_port(), free_port(), Names(servers_test=HOST)
+    server = await net.server(port, [f"{HOST}:{user_port}=silent.test:80"])
+    client = await net.client(port, host="all:servers.test", names=names)
+    await until(lambda: server.tunnel.connected)
+    user = await net.dial(user_port)
+    await until(lambda: client.state().dialling)
+    opened = server.tunnel.opened
+    await change(client, keepalive_period=33)
+    await until(lambda: server.tunnel.opened > opened)
+    assert client.state().dialling == 1
+    assert len(list(client.users())) == 1
+    names.let_go()
+    await user.closed()

@@ -28,7 +28,7 @@ class Tunnels(Protocol):
         """Return a tunnel to ``host``, or to that of the configuration. Raises BackhaulError."""
 
     def retire(self, tunnel: ClientTunnel) -> None:
-        """Keep a stopped tunnel as long as users may still arrive."""
+        """Keep a tunnel that stops as long as users may still arrive; later calls do nothing."""
 
     def changed(self) -> None:
         """Note that a server was reached or lost, or not reached."""

@@ -216,10 +216,9 @@ class Destinations:
             await asyncio.wait(running)
 
     async def _leave(self, one: Destination, farewell: Signal = Signal.MOVED) -> None:
-        left = list(one.tunnels())
-        await one.stop(farewell)
-        for tunnel in left:
+        for tunnel in list(one.tunnels()):
             self._tunnels.retire(tunnel)
+        await one.stop(farewell)
 
 
 def together(sessions: Sequence[SessionState]) -> SessionState:

@@ -139,8 +139,8 @@ class EveryServer(Destination):
     async def _leave(self, addresses: Iterable[Address], farewell: Signal = Signal.MOVED) -> None:
         for address in addresses:
             server = self._members.pop(address)
+            self._tunnels.retire(server.tunnel)  # first, because the end of the program may interrupt the stop
             await server.stop(farewell)
-            self._tunnels.retire(server.tunnel)
 
 
 def _joint(servers: list[SingleServer], failures: int) -> View:

@@ -178,11 +178,11 @@ class Quotas:
         self._stop.set()
 
     async def finish(self) -> None:
-        """Store all counted bytes, at the very end."""
+        """Store all counted bytes, at the very end. A call that is cancelled leaves that to the next one."""
         self.close()
         if self._task:
-            await self._task
-            await self._save()
+            await asyncio.wait([self._task])
+            await asyncio.shield(asyncio.ensure_future(self._save()))
 
     def _add(self, table: _Table, port: int) -> None:
         if table.counts:
