@@ -81,8 +81,8 @@ def test_the_list_of_losses_names_no_secret(case: str) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "words"),
     [
-        ("", "x.toml", "x.toml: no file of frp or rathole"),
-        ("a = 1", "x.toml", "x.toml: no file of frp or rathole"),
+        ("", "x.toml", "x.toml: no file of frp, rathole or Backhaul's premium edition"),
+        ("a = 1", "x.toml", "x.toml: no file of frp, rathole or Backhaul's premium edition"),
         ("serverPort = 'a-secret-of'", "frpc.toml", "frpc.toml: serverPort: expected a number, got text; correct it"),
         ("proxies = ['a-secret-of']", "frpc.toml", "frpc.toml: proxies: expected tables, got text"),
         (
@@ -104,6 +104,10 @@ def test_the_list_of_losses_names_no_secret(case: str) -> None:
             "c.toml",
             "c.toml: client.transport.type: expected tcp, tls, noise or",
         ),
+        ("[ipx]\nmode = 'server'", "iran.toml", "iran.toml: expected [listener] or [dialer]; packets of [ipx] have no"),
+        ("[listener]\n[dialer]", "both.toml", "both.toml: expected [listener] or [dialer]"),
+        ("[dialer]\n[transport]\ntype = 'a-secret-of'", "k.toml", "k.toml: transport.type: expected one of tcp, "),
+        ("[listener]\nbind_addr = 443", "i.toml", "i.toml: listener.bind_addr: expected text, got a number"),
         ("ssh -N host", "", "ssh: expected -R and a host"),
         ("ssh -R 1:2:3", "", "ssh: expected -R and a host"),
         ("ssh -R '1:2:3 host", "", "ssh: no command line of ssh"),

@@ -70,7 +70,7 @@ def _add_setup(commands: Commands) -> None:
     commands.add_parser("token", help="make a token, the secret that both ends share")
     _add_server(commands.add_parser("server", help="print what its clients need"))
     _add_join(commands.add_parser("join", help="write the client's file from the line of `backhaul server invite`"))
-    convert = "write server.toml and client.toml from the configuration of frp, rathole or `ssh -R`"
+    convert = "write server.toml and client.toml from the configuration of frp, rathole, Backhaul Premium or `ssh -R`"
     _add_convert(commands.add_parser("convert", help=convert))
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
@@ -224,7 +224,10 @@ def _add_join(parser: argparse.ArgumentParser) -> None:
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file", nargs="+", metavar="FILE", help="file of frp or rathole, or an ssh command line in quotes"
+        "file",
+        nargs="+",
+        metavar="FILE",
+        help="file of frp, rathole or Backhaul Premium, or ssh and its arguments in quotes",
     )
     parser.add_argument(
         "--to", default=".", type=Path, metavar="DIR", help="directory for server.toml and client.toml; default: here"

@@ -15,6 +15,7 @@ from .doors import other_servers, server_warnings, unusable_servers
 from .errors import ConfigError
 from .keys import keys
 from .messages import hint, quoted, show
+from .other_programs import other_program
 from .proxy import find_proxy
 from .schema import SIDES, ClientConfig, Config, ServerConfig, side_of
 from .tokens import find_tokens, with_tokens
@@ -70,6 +71,8 @@ def _unusable(config: Config) -> list[str]:
 def parse(text: str, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> Config:
     """Read a configuration from a text; the problems carry no file name. ``environment`` may hold the token."""
     document = _document(text)
+    if other := other_program(document):
+        raise ConfigError([f"a file of {other}; `backhaul convert FILE` makes files of this program from it"])
     strays = list(_strays(document))
     sides = _sides(document)
     if not sides:

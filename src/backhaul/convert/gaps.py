@@ -97,6 +97,19 @@ RATHOLE: Final[Reasons] = {
     "transport.tls": ("the token proves the server too, without a certificate", NOTHING),
 }
 
+_TUNES_ITSELF: Final = ("the program looks after its buffers and workers", NOTHING)
+
+PREMIUM: Final[Reasons] = {
+    "accept_udp": _TUNES_ITSELF,
+    "mux.mux_concurrency": ("`mux_con` of the server decides", NOTHING),
+    "ports.forwarder": ("the server forwards all ports itself", NOTHING),
+    "security": ("the token proves both ends, which agree on a cipher", NOTHING),
+    "tls.sni": ("`tls_server_name` of the client decides", NOTHING),
+    "transport.heartbeat": _PACE,
+    "tun.": ("ports are carried, not networks", "run WireGuard through the tunnel if users need a network"),
+    "tuning": _TUNES_ITSELF,
+}
+
 
 def gaps(table: Table, reasons: Reasons) -> Iterator[Gap]:
     """Yield a gap for each setting left over in a table; settings of one group share theirs."""

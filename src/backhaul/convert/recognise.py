@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from . import frp, frp_ini, rathole, ssh
+from . import frp, frp_ini, premium, rathole, ssh
 from .draft import ConvertError, Draft
 from .render import Files, files
 from .table import Table
@@ -45,7 +45,11 @@ def _drafts(source: Source) -> list[Draft]:
         return [_named(frp.client(table), source)]
     if document.keys() & _OF_A_SERVER or "frps" in source.name:
         return [frp.server(table)]
-    raise ConvertError(f"{source.name}: no file of frp or rathole; name frpc.toml, frps.toml, or that of rathole")
+    if document.keys() & {*premium.ENDS, premium.PACKETS}:
+        return [_named(_of_premium(document, table, source.name), source)]
+    raise ConvertError(
+        f"{source.name}: no file of frp, rathole or Backhaul's premium edition; name one of those, such as frpc.toml"
+    )
 
 
 def _named(draft: Draft, source: Source) -> Draft:
@@ -64,6 +68,12 @@ def _document(source: Source) -> dict[str, object]:
             return frp_ini.read(source.text, source.name)
         reason = error if isinstance(error, tomllib.TOMLDecodeError) else "too deep, or a number too long"
         raise ConvertError(f"{source.name}: not valid TOML: {reason}") from None
+
+
+def _of_premium(document: dict[str, object], table: Table, file: str) -> Draft:
+    if len(document.keys() & premium.ENDS) != 1:
+        raise ConvertError(f"{file}: expected [listener] or [dialer]; packets of [ipx] have no counterpart")
+    return premium.server(table) if "listener" in document else premium.client(table)
 
 
 def _of_rathole(name: str, end: dict[str, object], file: str) -> Draft:

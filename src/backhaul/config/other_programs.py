@@ -1,0 +1,19 @@
+"""Files of other programs, which ``backhaul convert`` reads."""
+
+from collections.abc import Mapping
+from typing import Final
+
+_PREMIUM: Final = frozenset({"listener", "dialer", "ipx"})
+_FRP: Final = frozenset({"serverAddr", "serverPort", "bindPort", "proxies", "common"})
+
+
+def other_program(document: Mapping[str, object]) -> str:
+    """Return the name of the other program whose file this is; an empty text if it is none."""
+    ends = (document.get("server"), document.get("client"))
+    if any(isinstance(end, dict) and "services" in end for end in ends):
+        return "rathole"
+    if any(isinstance(end, dict) for end in ends):
+        return ""
+    if document.keys() & _PREMIUM:
+        return "Backhaul's premium edition"
+    return "frp" if document.keys() & _FRP else ""
