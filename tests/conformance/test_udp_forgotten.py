@@ -32,6 +32,23 @@ async def test_udp_a_flow_leaves_tunnels_that_a_nat_may_have_forgotten() -> None
         assert await behind_pings(fresh) == b"five"
 
 
+async def test_udp_flows_leave_the_tunnels_of_a_v072_client_that_connects_again() -> None:
+    """It closes them when it loses its control channel."""
+    async with UdpNet("udp") as net:
+        net.patience = {"replaced": -1.0}  # seconds; the clock may not advance
+        _, bind_port, user = await our_server(net)
+        await OldClient.connect(net, bind_port)
+        (before,) = await idle_tunnels(net, bind_port, 1)
+        user.send(b"one")
+        assert [await behind_pings(before) for _ in range(2)] == [TARGET, b"one"]
+        before.send(b"answer")
+        assert await user.receive() == b"answer"
+        await OldClient.connect(net, bind_port)
+        (after,) = await idle_tunnels(net, bind_port, 1)
+        user.send(b"two")
+        assert [await behind_pings(after) for _ in range(2)] == [TARGET, b"two"]
+
+
 async def test_udp_idle_tunnels_of_a_v072_client_are_pinged_between_heartbeats() -> None:
     async with UdpNet("udp") as net:
         net.patience = {"ping": 0.02}

@@ -106,6 +106,18 @@ async def test_a_flow_outlives_its_control_channel(lines: str) -> None:
         await flow.goes_on()
 
 
+async def test_a_flow_stays_on_its_tunnel_when_the_same_client_connects_again(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
+        net.patience = {"sign_of_life": NEVER, "replaced": -1.0}
+        flow = await flow_of(net)
+        flow.tunnel.client.tunnel.control_lost("this test")
+        await until(lambda: not flow.tunnel.connected)
+        await flow.reconnects()
+        for _ in range(3):
+            await flow.is_answered()
+        assert len(flow.service.peers) == 1
+
+
 async def test_a_flow_follows_an_address_that_changes_while_there_is_no_control_channel(lines: str) -> None:
     async with ProtectedNet(lines) as net:
         net.patience = {"announce": QUICK}

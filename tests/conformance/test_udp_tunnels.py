@@ -143,6 +143,18 @@ async def test_another_client_takes_over_and_flows_follow_it(lines: str) -> None
         assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
 
 
+async def test_flows_follow_a_client_that_was_started_again_without_the_usual_patience(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
+        net.patience = {"sign_of_life": 3600.0, "replaced": -1.0}  # seconds; the clock may not advance
+        tunnel = await net.flows(net.udp_echo().port)
+        user = net.udp(tunnel.ports[0])
+        assert await user.ask(b"before") == b"echo:before"
+        await net.stop(tunnel.client)
+        await net.client(tunnel.bind_port)
+        await insist(user, b"after")
+        assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
+
+
 async def test_a_server_that_returns_gets_new_tunnels(lines: str) -> None:
     async with ProtectedNet(lines) as net:
         echo = net.udp_echo()

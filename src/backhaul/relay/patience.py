@@ -32,6 +32,9 @@ class Patience:
     client's address has changed, or the client is another."""
     sign_of_life_v072: float = 60.0
     """The same after an answer of the target: v0.7.2 sends nothing by itself, and the target may be silent."""
+    replaced: float = 1.0
+    """The same after another process of the client has connected, or a v0.7.2 client again: the tunnels of before have
+    probably ended with their process, and users of games and calls notice each second."""
     forgotten: float = 20.0
     """Silence of a v0.7.2 client after which a NAT may have forgotten the address of its tunnel on transport udp."""
     forgotten_reply: float = 3.0

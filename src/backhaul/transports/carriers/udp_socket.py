@@ -141,6 +141,10 @@ class TunnelSocket:
         tunnel = self._tunnels.get(address)
         return tunnel is not None and tunnel.owner is tunnels
 
+    def tunnels_of(self, owner: TunnelOwner) -> list[Tunnel]:
+        """Return the tunnels of a client."""
+        return [tunnel for tunnel in self._tunnels.values() if tunnel.owner is owner]
+
     def settle(self, tunnel: Tunnel, address: Address) -> bool:
         """Give an address to a tunnel, which may have had another one.
 

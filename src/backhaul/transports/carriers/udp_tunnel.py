@@ -110,6 +110,14 @@ class Tunnel:
         if self._unanswered < math.inf:
             self._unanswered = 0.0
 
+    def distrust(self) -> None:
+        """Wait for a sign of life for a short time only: another process of the client, or v0.7.2 again, has connected.
+
+        The first one may still serve its flows until it stops; v0.7.2 has closed its tunnels.
+        """
+        self._unanswered = self._loop.time()
+        self._patience = self._timekeeper.patience.replaced
+
     def send(self, batch: Batch) -> None:
         """Send a user's datagrams to the client; move the flow to another tunnel if this one leads nowhere."""
         now = self._loop.time()

@@ -81,9 +81,12 @@ class ClientTunnels:
 
     def client_connected(self, session: ClientSession) -> None:
         """Expect the announcements of this session, and of former ones that may still arrive."""
-        if session.peer.instance and session.peer.instance == self._instance:
-            for tunnel in self._by_name.values():
+        returned = session.peer.instance and session.peer.instance == self._instance
+        for tunnel in self._socket.tunnels_of(self):
+            if returned:
                 tunnel.excuse()
+            else:
+                tunnel.distrust()
         self._doubtful = [tunnel for tunnel in self._by_name.values() if tunnel.flow]
         self._instance = session.peer.instance
         self._session = session
