@@ -75,6 +75,10 @@ def unproven(count: int) -> tuple[Balancer, list[Any]]:
     return loads, as_links
 
 
+def as_link(session: Any) -> Any:  # noqa: ANN401 - a session in the place of a link
+    return session
+
+
 def load(loads: Balancer, link: Any, streams: int) -> None:  # noqa: ANN401 - a session in the place of a link
     link.load = streams
     loads.update(link)
@@ -131,3 +135,32 @@ def test_unused_sessions_are_those_without_users_since_the_last_look() -> None:
     assert loads.unused() == as_links[:3]
     loads.discard(as_links[1])
     assert loads.unused() == [as_links[0], as_links[2], as_links[3]]
+
+
+def test_new_sessions_are_not_unused_at_the_first_look() -> None:
+    loads, _ = unproven(2)
+    assert loads.unused() == []
+
+
+def test_a_session_that_came_after_the_last_look_is_not_unused() -> None:
+    loads, links = unproven(1)
+    loads.unused()
+    others = [Session() for _ in range(2)]
+    for other in others:
+        loads.add(as_link(other))
+    loads.discard(as_link(others[1]))
+    assert loads.unused() == links
+
+
+def test_an_update_without_a_change_leaves_the_order() -> None:
+    loads, links = unproven(3)
+    loads.update(links[2])
+    assert loads.choose(8) is links[2]
+    assert loads.last_choice() is links[0]
+
+
+def test_a_session_whose_trial_was_in_vain_is_closed_first() -> None:
+    loads, links = unproven(3)
+    for streams in (1, 0):
+        load(loads, links[2], streams)
+    assert loads.last_choice() is links[2]

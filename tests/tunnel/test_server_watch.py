@@ -162,3 +162,55 @@ async def test_a_sign_of_life_ends_the_early_question() -> None:
     line.beside.set_result(Answer(0, 0))
     await judged()
     assert line.lost == []
+
+
+async def test_after_a_sign_of_life_a_refusal_is_no_reason_to_ask() -> None:
+    line = Line(timings=PATIENT)
+    line.watch.doubt()
+    line.watch.heard()
+    line.watch.disowned()
+    await judged()
+    assert line.asked_beside == 0
+
+
+async def test_a_server_without_protection_that_refuses_is_asked_on_no_other_connection() -> None:
+    """One of v0.7.2 would take the question for a tunnel connection."""
+    line = Line(timings=PATIENT, protected=False)
+    line.watch.doubt()
+    line.watch.disowned()
+    await judged()
+    assert line.asked_beside == 0
+    line.watch.end()
+
+
+async def test_an_early_question_that_has_become_late_gives_up_nothing() -> None:
+    line = Line()
+    line.watch.doubt()
+    line.watch.disowned()
+    await until(lambda: line.asked_beside == 2)
+    line.beside.set_result(Answer(0, 0))
+    await judged()
+    assert line.lost == ["no answer within 0.02 s, but on another connection"]
+
+
+@pytest.mark.parametrize(
+    ("protected", "in_use", "recent", "asked"),
+    [(True, False, False, 0), (True, True, False, 1), (True, False, True, 1), (False, True, True, 0)],
+)
+async def test_a_silent_server_is_asked_sooner_while_there_are_users(
+    asked: int, *, protected: bool, in_use: bool, recent: bool
+) -> None:
+    line = Line(protected, in_use=in_use, timings=Timings(suspicion=3600.0, ask=3600.0, ask_in_use=-1.0))
+    if recent:
+        line.watch.user_came()
+    line.watch.look()
+    assert line.asked == asked
+    line.watch.end()
+
+
+@pytest.mark.parametrize(("can_ask", "asked"), [(True, 1), (False, 0)])
+async def test_a_server_whose_heartbeat_is_late_is_asked_once(asked: int, *, can_ask: bool) -> None:
+    line = Line(protected=False, can_ask=can_ask, timings=Timings(silence=-1.0, beats=-1.0))
+    for _ in range(2):
+        line.watch.look()
+    assert line.asked == asked
