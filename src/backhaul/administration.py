@@ -18,10 +18,11 @@ from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
 
 from .bare_tokens import warned
 from .client import Client
-from .errors import BackhaulError
+from .errors import BackhaulError, reason
 from .overview import connections
 from .reloads import Reloads, changes_of
 from .server import Server
+from .threads import in_thread
 
 
 class Administration:
@@ -75,9 +76,11 @@ class Administration:
         """Check a configuration, or without a text the file in use; a thread reads it, because that may take long."""
         async with self._checking:
             try:
-                new = await asyncio.to_thread(_load, self._file, text)
+                new = await in_thread(_load, self._file, text)
             except ConfigError as error:
                 return Checked(valid=False, problems=error.problems)
+            except OSError as error:
+                raise BackhaulError(reason(error)) from None
         return Checked(valid=True, warnings=new.warnings, changes=changes_of(diff(self._config(), new)))
 
     async def drain(self, client: str) -> Drained:

@@ -1,6 +1,5 @@
 """Settings that both ends derive from their configuration in the same way."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from backhaul.tunnel.timings import Timings
 from .config import ClientConfig, ServerConfig
 from .config.address import EveryAddress
 from .config.secret import Secret
+from .threads import in_thread
 from .wire import smux
 from .wire.peer import EXTENSIONS, Feature
 
@@ -52,7 +52,7 @@ async def prepare_keys(config: ServerConfig | ClientConfig) -> None:
     if protection(config).seals:
         named = config.clients.named if isinstance(config, ServerConfig) else ()
         tokens = (*config.accepted, *(token for client in named for token in client.accepted))
-        await asyncio.to_thread(_make_keys, tokens)
+        await in_thread(_make_keys, tokens)
 
 
 def _make_keys(tokens: Iterable[Secret]) -> None:

@@ -10,7 +10,8 @@ import msgspec
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """The errors of msgspec for invalid bytes: broken text and deep nesting have errors of their own."""
 
-_NO_MEMORY: Final = {RuntimeError: "can't start new thread", ImportError: "failed to map segment"}
+_NO_THREAD: Final = "can't start new thread"
+_NO_MEMORY: Final = {RuntimeError: _NO_THREAD, OSError: _NO_THREAD, ImportError: "failed to map segment"}
 
 
 class BackhaulError(Exception):

@@ -18,6 +18,7 @@ from backhaul.system.log import TUNNEL
 
 from .client import Client
 from .server import Server
+from .threads import in_thread
 
 DAY: Final = 86400.0
 NEAR: Final = 14 * DAY
@@ -95,9 +96,16 @@ async def _watching(file: str, tell: _Tell, every: float) -> AsyncIterator[None]
         await asyncio.wait([watch])
 
 
+async def _read(expiry: Expiry) -> float | None:
+    try:
+        return await in_thread(expiry.read)
+    except OSError:  # there is no thread now
+        return None
+
+
 async def _watch(expiry: Expiry, file: str, tell: _Tell, every: float) -> None:
     while True:
-        end = await asyncio.to_thread(expiry.read)
+        end = await _read(expiry)
         if end is not None and is_near(end, time.time()):
             tell(Notice("certificate", file=file, ends=time.strftime(_FORM, time.gmtime(end))))
         await asyncio.sleep(every)

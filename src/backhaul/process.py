@@ -37,12 +37,13 @@ from .assembly import gate_limits, quota_file, state_file
 from .bare_tokens import warned
 from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
-from .errors import BackhaulError, reason
+from .errors import MEMORY_ADVICE, BackhaulError, reason
 from .hooks import Hooks
 from .overview import meter, reader, surveyor
 from .reloads import Reloads, changes_of, summary
 from .server import Server
 from .system import notify
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from backhaul.monitor.service import Monitor
@@ -247,9 +248,11 @@ class Process:
         self._manager.reloading()
         tell = self._reloads.begin()
         try:
-            new = await asyncio.to_thread(_load, self._file)  # 60 ms for a thousand clients
+            new = await in_thread(_load, self._file)  # 60 ms for a thousand clients
         except ConfigError as error:
             outcome, change = self._broken(error), Change()
+        except OSError as error:
+            outcome, change = self._kept(f"not loaded: {reason(error)}; {MEMORY_ADVICE}, then reload"), Change()
         else:
             change = diff(self._config, new)
             outcome = await self._apply(new, change)

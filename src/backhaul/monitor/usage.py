@@ -18,6 +18,7 @@ from msgspec import Meta, Struct, field
 
 from backhaul.errors import UNREADABLE, reason
 from backhaul.net.log_throttle import LogThrottle
+from backhaul.threads import in_thread
 
 from . import files
 from .settings import LOG_INTERVAL
@@ -133,7 +134,8 @@ async def _write_now_and_then(usage_log: UsageLog, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
         usage_log.tick()
-        await asyncio.to_thread(usage_log.save)
+        with contextlib.suppress(OSError):  # there is no thread now
+            await in_thread(usage_log.save)
 
 
 class _PortUsage(Struct):

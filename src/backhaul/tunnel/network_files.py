@@ -8,6 +8,7 @@ from typing import Final
 
 from backhaul.errors import BackhaulError, reason
 from backhaul.networks import Networks, read_networks
+from backhaul.threads import in_thread
 
 log = logging.getLogger("backhaul.server")
 
@@ -23,6 +24,7 @@ class NetworkFiles:
         self._names: dict[str, str] = {}  # path → the key that names it
         self._stamps: dict[str, _Stamp] = {}
         self._networks: dict[str, Networks] = {}
+        self._unread: dict[str, str] = {}  # path → the reason, which may lie elsewhere, such as a lack of descriptors
         self._watch: asyncio.Task[None] | None = None
 
     def __getitem__(self, path: str) -> Networks:
@@ -35,7 +37,7 @@ class NetworkFiles:
         for path, name in names.items():
             stamps[path] = _stamp(path)
             try:
-                networks[path] = await asyncio.to_thread(read_networks, path)
+                networks[path] = await in_thread(read_networks, path)
             except (OSError, ValueError) as error:
                 raise BackhaulError(f"{name}: {path}: {reason(error)}") from None
         self._names, self._stamps, self._networks = names, stamps, networks
@@ -61,15 +63,23 @@ class NetworkFiles:
 
     async def _look(self, path: str) -> None:
         stamp = _stamp(path)
-        if stamp == self._stamps.get(path):
+        before = self._unread.pop(path, "")
+        if stamp == self._stamps.get(path) and not before:
             return
         self._stamps[path] = stamp
         try:
-            self._networks[path] = await asyncio.to_thread(read_networks, path)
-        except (OSError, ValueError) as error:
-            log.error("%s: %s: %s; the list in force stays", self._names.get(path, path), path, reason(error))
+            self._networks[path] = await in_thread(read_networks, path)
+        except OSError as error:
+            self._unread[path] = reason(error)
+            if self._unread[path] != before:
+                self._complain(path, error)
+        except ValueError as error:
+            self._complain(path, error)
         else:
             log.info("%s: %s: read again, %d networks", self._names.get(path, path), path, self._networks[path].size)
+
+    def _complain(self, path: str, error: Exception) -> None:
+        log.error("%s: %s: %s; the list in force stays", self._names.get(path, path), path, reason(error))
 
 
 def _stamp(path: str) -> _Stamp:

@@ -14,6 +14,7 @@ from backhaul.failures import network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT
 from backhaul.relay.outcome import Ending
+from backhaul.threads import in_thread
 
 from .admission import Objection
 from .ledger import MOST, NOTHING, Bytes, Draft, Key, Ledger, Store, day_at, month_of
@@ -279,7 +280,7 @@ class Quotas:
             draft = self._ledger.draft()
             await in_slices(self._ledger.fill(draft))
             try:
-                await asyncio.to_thread(self._store.update, draft.onto)
+                await in_thread(self._store.update, draft.onto)
             except OSError as error:
                 self._complain(
                     f"{self._store}: {reason(error)}; bytes per day and month are forgotten at the end of this "
