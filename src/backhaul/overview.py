@@ -39,6 +39,7 @@ from backhaul.state import (
     UserState,
 )
 from backhaul.system.log import TUNNEL
+from backhaul.system.uptime import Start
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from . import __version__
@@ -48,7 +49,7 @@ class _Run(NamedTuple):
     """The facts that stay while the program runs."""
 
     config: str
-    started: float
+    start: Start
 
 
 def reader(ask: Callable[[], State], events: EventLog, file: str = "") -> Callable[[], Status]:
@@ -84,7 +85,7 @@ def meter(ask: Callable[[], MovedState]) -> Callable[[], Traffic]:
 
 
 def _maker(events: EventLog, file: str) -> Callable[[State], Status]:
-    run, name = _Run(file, time.time()), TUNNEL.get()
+    run, name = _Run(file, Start()), TUNNEL.get()
 
     def made(state: State) -> Status:
         status = _server(state, events, run) if isinstance(state, ServerState) else _client(state, events, run)
@@ -150,7 +151,7 @@ def _server(state: ServerState, events: EventLog, run: _Run) -> Status:
         streams=sum(link.streams for link in state.relay.links),
         flows=sum(port.flows for port in state.ports),
         now=time.time(),
-        started=run.started,
+        started=run.start.moment(),
         ports=(*_client_ports(state), *_group_ports(state)),
         events=tuple(events.events()),
         version=__version__,
@@ -181,7 +182,7 @@ def _client(state: ClientState, events: EventLog, run: _Run) -> Status:
         streams=sum(link.streams for link in state.relay.links),
         flows=state.relay.flows,
         now=time.time(),
-        started=run.started,
+        started=run.start.moment(),
         ports=tuple(_targets(state)),
         events=tuple(events.events()),
         servers=tuple(map(_destination, state.servers)) if len(state.servers) > 1 else (),
