@@ -4,7 +4,7 @@ import socket
 from typing import NamedTuple
 
 import pytest
-from tests.support.middlebox import drop_large
+from tests.support.middlebox import drop_all, drop_large
 from tests.support.net import Peer, until
 from tests.support.tunnel import Net
 
@@ -80,6 +80,20 @@ async def test_small_segments_in_vain_are_those_of_a_bad_line(ends: Ends, caplog
     drop_large(ends.far.sock)
     ends.data.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     await ends.data.send(bytes(2000))  # above the filter's limit, and far below a segment of the loopback
+    await until(lambda: retransmissions(ends.data.sock))
+    ends.narrow_path().heard(ends.control.sock)
+    assert not caplog.text
+
+
+async def test_full_segments_that_fit_every_path_are_no_sign_of_a_smaller_mtu(
+    net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = net.listen()
+    listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1024)
+    control, data = await net.dial(listener.port), await net.dial(listener.port)
+    ends = Ends(control, await listener.accept(), data, await listener.accept())
+    drop_all(ends.far.sock)
+    await ends.data.send(bytes(5000))
     await until(lambda: retransmissions(ends.data.sock))
     ends.narrow_path().heard(ends.control.sock)
     assert not caplog.text

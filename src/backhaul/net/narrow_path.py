@@ -15,6 +15,9 @@ _PAUSE: Final = 2.0  # seconds between two looks
 _MOST: Final = 1000  # connections at one look, which take 1.5 ms
 _IN_VAIN: Final = 5  # transmissions in a row: 6 seconds; a line that loses 30 % has as many once in 30 losses
 _REPEATS: Final = 2  # of them between two signs of life: after an outage the first one succeeds
+_NARROW: Final = (
+    1024  # bytes: the kernel's own probing goes down to these after some losses, and they fit any usual path
+)
 _ONCE: Final = 300.0  # seconds between two warnings of one peer
 
 
@@ -77,10 +80,13 @@ class NarrowPath:
 
 
 def _sent_in_vain(sock: socket.socket) -> int:
-    """Return how often in a row a full segment was sent in vain; 0 if there is none, or it is no connection of TCP."""
+    """Return how often in a row a full segment was sent in vain; 0 if there is none, or it is no connection of TCP.
+
+    Small segments do not count: a peer without memory for them drops them, and a smaller ``mss`` would not help.
+    """
     try:
         info = TcpInfo.of(sock)
-        return info.in_vain if info.in_vain and unacknowledged(sock) >= info.mss else 0
+        return info.in_vain if info.in_vain and info.mss > _NARROW and unacknowledged(sock) >= info.mss else 0
     except OSError:
         return 0
 
