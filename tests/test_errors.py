@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterator
 
@@ -30,6 +31,10 @@ def test_every_error_of_the_program_has_the_same_root() -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (
+            OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)),
+            "address family not supported by protocol; IPv6 is off on this machine, use an IPv4 address",
+        ),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "connection reset by peer"),
         (OSError(errno.ENODEV, "No interface Eth0"), "no interface Eth0"),
         (OSError("Unknown"), "unknown"),

@@ -3,6 +3,7 @@
 Code that Python's own protocols ask for a ValueError or an OSError, such as a parser of one value, raises that.
 """
 
+import errno
 from typing import Final
 
 import msgspec
@@ -59,4 +60,5 @@ def reason(error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error)
     text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]
+    hint = "; IPv6 is off on this machine, use an IPv4 address" if error.errno == errno.EAFNOSUPPORT else ""
+    return text[:1].lower() + text[1:] + hint
