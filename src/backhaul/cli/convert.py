@@ -9,6 +9,7 @@ from backhaul.config import ConfigError, load
 from backhaul.convert import ConvertError, Files, Source, convert
 from backhaul.convert.ssh import is_command
 from backhaul.errors import BackhaulError
+from backhaul.paths import is_present
 from backhaul.system.files import make_folder, put
 from backhaul.system.token import make_token
 
@@ -52,7 +53,7 @@ def _source(name: str) -> Source:
 def _write(files: Files, folder: Path) -> None:
     """Write all files or none."""
     for name in files.texts:
-        if (folder / name).exists():
+        if is_present(folder / name):
             raise ConvertError(f"{folder / name}: exists; name another directory with --to")
     try:
         make_folder(folder)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backhaul.errors import MEMORY_ADVICE, out_of_memory
+from backhaul.paths import is_folder
 
 from .arguments import INSTALLED, parser
 
@@ -78,7 +79,7 @@ def _serve(arguments: Sequence[str]) -> int:
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     try:
-        if len(arguments) > 1 or Path(arguments[0]).is_dir():
+        if len(arguments) > 1 or is_folder(arguments[0]):
             from .several import serve_several  # noqa: PLC0415 - few users have several files
 
             return serve_several(arguments)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from backhaul.api.operations import Operation
 from backhaul.config import ConfigError
 from backhaul.config.files import find_files
+from backhaul.paths import is_folder
 from backhaul.system.calls import Call
 from backhaul.system.log import escape
 from backhaul.system.programs import Document, Programs, all_programs, programs_of
@@ -29,7 +30,7 @@ def ask_programs(config: str | None, request: Call) -> Programs:
 
     Each file of a directory has a program of its own.
     """
-    if config and Path(config).is_dir():
+    if config and is_folder(config):
         return _of_directory(config, request)
     found = programs_of(config, request) if config else all_programs(request)
     if found.documents or found.problems:

@@ -11,6 +11,7 @@ from backhaul.config.doors import entries
 from backhaul.config.files import find_files
 from backhaul.config.schema import Config, doors_of
 from backhaul.errors import BackhaulError
+from backhaul.paths import is_folder
 from backhaul.system.program import FORKS, command, files
 from backhaul.system.systemd import Systemd, make_user, objection
 from backhaul.system.unit import Unit
@@ -48,7 +49,7 @@ def install(
         path = Path(file).absolute()
         configs = {file: load(file) for file in find_files([path])}
         plans = [plan(config, file, name=name, user=user, program=program) for file, config in configs.items()]
-        unit = _joined(plans, path) if path.is_dir() else plans[0]
+        unit = _joined(plans, path) if is_folder(path) else plans[0]
         if dry:
             print(unit.text(), end="")
             return 0
@@ -185,7 +186,7 @@ def _advice(path: Path, user: str, settings: Path) -> str:
     place = settings / path.name
     if path == place:
         return f"let that user read what is there:\n  chown -R {user} {path}"
-    if path.is_dir():
+    if is_folder(path):
         copy = f"mkdir -p {settings} && cp -r {path} {settings} && chown -R {user} {place}"
     else:
         copy = f"install -D -o {user} -m 600 {path} {place}"

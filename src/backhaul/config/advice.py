@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from itertools import groupby
 from pathlib import Path
 
+from backhaul.paths import is_folder
+
 from .address import is_ip
 from .common import DEFAULT_TOKEN, Security
 from .events import is_url
@@ -165,13 +167,13 @@ def _folders(config: Config) -> Iterator[str]:
         ]
     for name, address in wanted:
         folder = Path(address.host).parent if address and address.is_path else None
-        if folder and not folder.is_dir():
+        if folder and not is_folder(folder):
             yield f"{name}: no directory {folder} for {address}; make it, or correct the path"
 
 
 def _log_file(key: str, file: str) -> Iterator[str]:
     folder = Path(file).parent
-    if not folder.is_dir():
+    if not is_folder(folder):
         yield f"{key}: no directory {folder.absolute()}; make it, or correct the path"
     elif not os.access(folder, os.W_OK | os.X_OK):
         yield f"{key}: directory {folder.absolute()} is not writable; correct its permissions or the path"

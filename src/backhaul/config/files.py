@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from backhaul.paths import is_folder
+
 from .address import Address
 from .errors import ConfigError
 from .loader import load_usable
@@ -56,7 +58,7 @@ def clashes(configs: Mapping[Path, Config]) -> Iterator[str]:
 
 
 def _of(path: Path) -> list[Path]:
-    if not path.is_dir():
+    if not is_folder(path):
         return [path]
     try:
         files = sorted(file for file in path.iterdir() if file.suffix == _SUFFIX and not file.name.startswith("."))

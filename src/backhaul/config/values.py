@@ -3,10 +3,10 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
+from backhaul.paths import is_folder
 from backhaul.wire.allowed import parse_rules
 
 from .address import parse_host
@@ -106,7 +106,7 @@ def parse_decoy(text: str) -> str:
         _check_upstream(text)
         login, at, _ = urlsplit(text).netloc.rpartition("@")
         return text.replace(login + at, "", 1)
-    if text != "404" and not Path(text).is_dir():
+    if text != "404" and not is_folder(text):
         raise ValueError("no such directory")
     return text
 

@@ -11,6 +11,7 @@ from backhaul.config.checks import unusable, wrong_lists, wrong_page_files, wron
 from backhaul.config.doors import unusable_servers
 from backhaul.config.schema import Config, ServerConfig, doors_of
 from backhaul.errors import BackhaulError
+from backhaul.paths import is_present
 from backhaul.system.systemd import objection
 
 from .certificates import dates, first_in, read
@@ -63,7 +64,7 @@ def _dated(subject: str, key: str, file: str, now: float) -> Iterator[Finding]:
 def state(around: Circumstances) -> Iterator[Finding]:
     """Yield a finding about the directory in which a client remembers protected servers."""
     folder = around.state
-    present = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    present = next((one for one in (folder, *folder.parents) if is_present(one)), folder)
     if not os.access(present, os.W_OK | os.X_OK):
         remedy = "correct its permissions, or set STATE_DIRECTORY to another directory"
         yield warning(_STATE, f"{present} is not writable for this user: protected servers would be forgotten", remedy)

@@ -13,6 +13,7 @@ from backhaul.errors import reason
 from backhaul.monitor.status import CLOSED
 from backhaul.net.sockets import EVERYWHERE, addresses
 from backhaul.net.unix_sockets import listener_at
+from backhaul.paths import is_folder
 
 from .circumstances import Circumstances
 from .finding import Finding, fault, ok, skipped
@@ -121,7 +122,7 @@ def _look_at(path: str) -> None:
     folder = Path(path).parent
     if listener_at(path) is not None:
         raise OSError(errno.EADDRINUSE, "another program listens on it")
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise OSError(errno.ENOENT, f"no directory {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OSError(errno.EACCES, f"{folder} is not writable for this user")

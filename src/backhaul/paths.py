@@ -1,0 +1,16 @@
+"""Looks at paths that this user may have no right to look at.
+
+The methods of ``Path`` raise PermissionError below a directory that this user may not search, before Python 3.14.
+"""
+
+import os
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a directory, as far as this user can see."""
+    return os.path.isdir(path)  # noqa: PTH112 - see above
+
+
+def is_present(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a file or directory, as far as this user can see."""
+    return os.path.exists(path)  # noqa: PTH110 - see above
