@@ -69,6 +69,7 @@ class Client:
         self._left: list[ClientTunnel] = []  # whose targets may still be dialled
         self._servers = Destinations(config, self, self._server_names, timings)
         self._roll = client_roll(self.relay.live, self.relay.flows, self._tunnels)
+        self._changing = asyncio.Lock()  # a reload, a drain and its end, each of which takes several turns of the loop
         self.stopping = False
         self.draining = False
 
@@ -90,7 +91,8 @@ class Client:
         if not self.draining:
             self.draining = True
             log.info("draining: disconnected, users in flight stay; `backhaul resume` ends that")
-            await self._servers.stop()
+            async with self._changing:
+                await self._servers.stop()
 
     async def resume(self, client: str = "") -> None:
         """Connect again; raise BackhaulError if a ``client`` is named."""
@@ -98,7 +100,9 @@ class Client:
         if self.draining:
             self.draining = False
             log.info("no longer draining: connecting")
-            await self.start()
+            async with self._changing:
+                if not self.stopping:
+                    await self.start()
 
     async def stop(self) -> None:
         """End cleanly: tell the servers, and give users in flight ``shutdown_timeout`` seconds."""
@@ -181,7 +185,8 @@ class Client:
         """
         old, self.config = self.config, new
         try:
-            await self._servers.adopt(new)
+            async with self._changing:
+                await self._servers.adopt(new)
         except BackhaulError:
             self.config = old
             raise
