@@ -29,12 +29,13 @@ class Effort(NamedTuple):
     echoes: int = 3000
     idle_connections: int = 3000
     datagram_seconds: float = 0.5
+    player_seconds: float = 3.0
     streams: int = 1000
     stream_seconds: float = 2.0
     rest_seconds: float = 1.0
 
 
-QUICK = Effort(1, 2000, 1000, 1000, 0.2, 300, 1.0)
+QUICK = Effort(1, 2000, 1000, 1000, 0.2, 1.0, 300, 1.0)
 
 
 class _Sum(msgspec.Struct):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bench.loads import datagrams, measure, stall, users
+from bench.loads import datagrams, measure, players, stall, users
 from bench.loads.measure import Effort, Values
 from bench.loads.route import Route
 from bench.machine import CpuTimes
@@ -30,6 +30,7 @@ MEASUREMENTS: list[tuple[str, Measurement]] = [
     ("streams", users.connections),
     ("streams", measure.bulk),
     ("bulk", measure.bulk),
+    ("datagrams", players.players),
     ("datagrams", datagrams.datagrams),
     ("stall", stall.stalled_reader),
 ]
