@@ -15,9 +15,7 @@ _PAUSE: Final = 2.0  # seconds between two looks
 _MOST: Final = 1000  # connections at one look, which take 1.5 ms
 _IN_VAIN: Final = 5  # transmissions in a row: 6 seconds; a line that loses 30 % has as many once in 30 losses
 _REPEATS: Final = 2  # of them between two signs of life: after an outage the first one succeeds
-_NARROW: Final = (
-    1024  # bytes: the kernel's own probing goes down to these after some losses, and they fit any usual path
-)
+_NARROW: Final = 1024  # bytes: the kernel's own probing goes down to these, and they fit any usual path
 _ONCE: Final = 300.0  # seconds between two warnings of one peer
 
 
