@@ -170,7 +170,7 @@ async def test_a_user_waits_for_the_peer(mixed: Mixed) -> None:
 async def test_a_user_does_not_wait_without_limit(mixed: Mixed) -> None:
     mixed.prepare(await mixed.net.echo())
     await mixed.start_ours(Timings(user_patience=0.05))
-    assert await (await mixed.user()).closed()
+    assert not await (await mixed.user()).closed()
     await mixed.start_peer()
     await mixed.connected()
     await echo_soon(mixed, b"next")

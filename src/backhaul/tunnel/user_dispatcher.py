@@ -173,5 +173,6 @@ class UserDispatcher:
         self._drop(user)
 
     def _drop(self, user: User) -> None:
-        release(self._poller, user.sock)
+        """Reset a user whom nothing carries: after a clean end they might believe that the target has their bytes."""
+        release(self._poller, user.sock, reset=True)
         user.done(NOT_CARRIED)
