@@ -21,6 +21,8 @@ Batch = Sequence[bytes | memoryview]
 def join(batch: Batch) -> bytes:
     """Frame the datagrams of ``batch`` (at most 65535 bytes each) for one write."""
     pack = _PLAIN.pack
+    if len(batch) == 1:  # as in games and calls
+        return pack(len(batch[0])) + batch[0]
     return b"".join([part for datagram in batch for part in (pack(len(datagram)), datagram)])
 
 
@@ -42,6 +44,8 @@ def put(batch: Batch, buffer: memoryview, offset: int) -> None:
 def join_stamped(batch: Batch, timestamp: int) -> bytes:
     """Frame as ``join`` does, each datagram after ``timestamp`` (milliseconds, any clock)."""
     pack, cycle = _STAMPED.pack, timestamp % CLOCK_CYCLE
+    if len(batch) == 1:
+        return pack(cycle, len(batch[0])) + batch[0]
     return b"".join([part for datagram in batch for part in (pack(cycle, len(datagram)), datagram)])
 
 
@@ -91,6 +95,7 @@ class Splitter:
         return min(used + missing, len(data))
 
 
+_HALF = CLOCK_CYCLE // 2
 _WINDOW = 60_000  # milliseconds for which the quickest datagram counts, so a clock that is set misleads no longer
 _LEAST_LIMIT = 100  # milliseconds
 _ROUND_TRIPS = 3  # to v0.7.2 a delay of more than three round trips means congestion
@@ -120,6 +125,10 @@ class DelayEstimator:
             self._quickest, self._recent, self._since = difference, difference, now
         elif now - self._since >= _WINDOW:
             self._quickest, self._recent, self._since = self._recent, difference, now
+        if (difference - self._quickest) % CLOCK_CYCLE <= self._limit and (
+            difference - self._recent
+        ) % CLOCK_CYCLE < _HALF:
+            return False  # most datagrams: neither late, nor quicker than those before
         self._recent = _quicker(self._recent, difference)
         self._quickest = _quicker(self._quickest, difference)
         return _excess(difference, self._quickest) > self._limit
@@ -127,8 +136,7 @@ class DelayEstimator:
 
 def _excess(difference: int, base: int) -> int:
     """Return how much larger ``difference`` is than ``base``, the shorter way round the cycle."""
-    half = CLOCK_CYCLE // 2
-    return (difference - base + half) % CLOCK_CYCLE - half
+    return (difference - base + _HALF) % CLOCK_CYCLE - _HALF
 
 
 def _quicker(one: int, other: int) -> int:
