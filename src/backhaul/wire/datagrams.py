@@ -125,9 +125,8 @@ class DelayEstimator:
             self._quickest, self._recent, self._since = difference, difference, now
         elif now - self._since >= _WINDOW:
             self._quickest, self._recent, self._since = self._recent, difference, now
-        if (difference - self._quickest) % CLOCK_CYCLE <= self._limit and (
-            difference - self._recent
-        ) % CLOCK_CYCLE < _HALF:
+        excess = (difference - self._quickest) % CLOCK_CYCLE
+        if excess <= self._limit and (difference - self._recent) % CLOCK_CYCLE < _HALF:
             return False  # most datagrams: neither late, nor quicker than those before
         self._recent = _quicker(self._recent, difference)
         self._quickest = _quicker(self._quickest, difference)
