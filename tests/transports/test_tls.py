@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import logging
-import os
 import resource
 import shutil
 import ssl
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from tests.support.authority import Authority
+from tests.support.certificate_files import CertificateFiles
 from tests.support.net import HOST, PATIENCE, echo, free_port, until
 from tests.support.tunnel import LINES, Lines, Net
 
@@ -25,38 +25,13 @@ from backhaul.system.certificate import make
 NAME = "tunnel.example"
 
 
-class Files:
-    """The files of a certificate that changes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.cert, self.key = folder / "server.crt", folder / "server.key"
-        self._writes = 0
-        self.issue()
-
-    @property
-    def fingerprint(self) -> str:
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.cert.read_text())).hexdigest()
-
-    def issue(self, name: str = HOST, *, since: timedelta = timedelta()) -> None:
-        """Write a new certificate for ``name``, valid for two days."""
-        pair = make([name], 2, datetime.now(UTC) - since)
-        self.write(pair.certificate, pair.key)
-
-    def write(self, certificate: bytes, key: bytes) -> None:
-        """Replace both files, with a newer time of change in each call."""
-        self._writes += 1
-        for file, data in ((self.cert, certificate), (self.key, key)):
-            file.write_bytes(data)
-            os.utime(file, (self._writes, self._writes))
-
-
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path: Path) -> CertificateFiles:
+    return CertificateFiles(tmp_path)
 
 
 @pytest.fixture(params=["wss", "wssmux"])
-def tls_net(net: Net, files: Files, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Net:
+def tls_net(net: Net, files: CertificateFiles, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Net:
     """Provide servers with the certificate in ``files``, which no authority knows."""
     net.transport = request.param
     monkeypatch.setitem(LINES, net.transport, Lines(server=f'tls_cert = "{files.cert}"\ntls_key = "{files.key}"'))
@@ -84,7 +59,9 @@ async def shown(port: int) -> str:
 
 class TestVerification:
     @pytest.mark.parametrize("name", [HOST, NAME])
-    async def test_a_certificate_of_the_authority_for_the_name(self, tls_net: Net, files: Files, name: str) -> None:
+    async def test_a_certificate_of_the_authority_for_the_name(
+        self, tls_net: Net, files: CertificateFiles, name: str
+    ) -> None:
         files.issue(name)
         lines = f'tls_verify = true\ntls_ca = "{files.cert}"\ntls_server_name = "{name}"'
         tunnel = await tls_net.tunnel(await tls_net.echo(), client=lines)
@@ -106,7 +83,7 @@ class TestVerification:
     async def test_a_certificate_that_is_refused(
         self,
         tls_net: Net,
-        files: Files,
+        files: CertificateFiles,
         caplog: pytest.LogCaptureFixture,
         *,
         name: str,
@@ -119,7 +96,7 @@ class TestVerification:
         await until(lambda: f"the server's certificate is refused: {complaint}" in caplog.text)
         assert not server.tunnel.connected
 
-    async def test_the_pinned_certificate(self, tls_net: Net, files: Files) -> None:
+    async def test_the_pinned_certificate(self, tls_net: Net, files: CertificateFiles) -> None:
         tunnel = await tls_net.tunnel(await tls_net.echo(), client=f'tls_fingerprint = "{files.fingerprint}"')
         for _ in range(20):  # more than the pool holds, so on resumed sessions, too
             user = await tunnel.user()
@@ -127,7 +104,7 @@ class TestVerification:
             assert await user.receive(5) == b"hello"
 
     async def test_another_certificate_than_the_pinned_one(
-        self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture
+        self, tls_net: Net, files: CertificateFiles, caplog: pytest.LogCaptureFixture
     ) -> None:
         pinned = files.fingerprint
         files.issue()
@@ -135,7 +112,7 @@ class TestVerification:
         await until(lambda: f"has the fingerprint {files.fingerprint}, not tls_fingerprint" in caplog.text)
         assert not server.tunnel.connected
 
-    async def test_by_default_any_certificate_is_accepted(self, tls_net: Net, files: Files) -> None:
+    async def test_by_default_any_certificate_is_accepted(self, tls_net: Net, files: CertificateFiles) -> None:
         files.issue(NAME, since=timedelta(days=3))
         tunnel = await tls_net.tunnel()
         await tls_net.stop(tunnel.server)
@@ -143,7 +120,7 @@ class TestVerification:
         server = await tls_net.server(tunnel.bind_port)
         await until(lambda: server.tunnel.connected)
 
-    async def test_unreadable_authorities(self, files: Files) -> None:
+    async def test_unreadable_authorities(self, files: CertificateFiles) -> None:
         files.cert.write_text("no certificate")
         with pytest.raises(TransportError, match=f"tls_ca {files.cert}: unusable"):
             ClientContext(ClientTls(HOST, verify=True, ca=str(files.cert)))
@@ -156,7 +133,7 @@ class TestRenewal:
         caplog.set_level(logging.INFO)
 
     async def test_a_new_certificate_is_used_without_a_restart(
-        self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture
+        self, tls_net: Net, files: CertificateFiles, caplog: pytest.LogCaptureFixture
     ) -> None:
         tunnel = await tls_net.tunnel(await tls_net.echo())
         user = await tunnel.user()
@@ -168,7 +145,9 @@ class TestRenewal:
         await user.send(b"still there")
         assert await user.receive(11) == b"still there"
 
-    async def test_users_come_and_continue(self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_users_come_and_continue(
+        self, tls_net: Net, files: CertificateFiles, caplog: pytest.LogCaptureFixture
+    ) -> None:
         tunnel = await tls_net.tunnel(await tls_net.echo())
         before = await tunnel.user()
         files.issue()
@@ -178,7 +157,9 @@ class TestRenewal:
         await echo(before, b"before it")
 
     @pytest.mark.parametrize(("overlap", "known"), [(60.0, 2), (0.0, 1)])
-    def test_the_former_certificate_is_recognised_for_a_while(self, files: Files, overlap: float, known: int) -> None:
+    def test_the_former_certificate_is_recognised_for_a_while(
+        self, files: CertificateFiles, overlap: float, known: int
+    ) -> None:
         context = ServerContext(ServerTls(str(files.cert), str(files.key), overlap=overlap))
         assert len(context.fingerprints) == 1
         before = context.fingerprints
@@ -189,7 +170,7 @@ class TestRenewal:
 
     @pytest.mark.parametrize("broken", ["certificate", "key", "pair", "gone", "empty"])
     async def test_unusable_files_change_nothing_and_are_reported_without_a_connection(
-        self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture, broken: str
+        self, tls_net: Net, files: CertificateFiles, caplog: pytest.LogCaptureFixture, broken: str
     ) -> None:
         port = free_port()
         await tls_net.server(port)
@@ -209,7 +190,7 @@ class TestRenewal:
         assert caplog.text.count("the old certificate stays in use") == 1
 
     def test_the_same_fault_is_reported_once_and_so_is_its_end(
-        self, files: Files, caplog: pytest.LogCaptureFixture
+        self, files: CertificateFiles, caplog: pytest.LogCaptureFixture
     ) -> None:
         context = ServerContext(ServerTls(str(files.cert), str(files.key)))
         cert, key = files.cert.read_bytes(), files.key.read_bytes()
@@ -223,7 +204,7 @@ class TestRenewal:
         assert caplog.text.count("usable again and in use") == 1
 
     def test_files_that_could_not_be_opened_once_are_tried_again(
-        self, files: Files, caplog: pytest.LogCaptureFixture
+        self, files: CertificateFiles, caplog: pytest.LogCaptureFixture
     ) -> None:
         context = ServerContext(ServerTls(str(files.cert), str(files.key)))
         files.issue()
@@ -239,7 +220,7 @@ class TestRenewal:
         assert files.fingerprint in {found.hex() for found in context.fingerprints}
         assert caplog.text.count("usable again and in use") == 1
 
-    def test_the_former_certificate_is_recognised_although_the_files_are_touched(self, files: Files) -> None:
+    def test_the_former_certificate_is_recognised_although_the_files_are_touched(self, files: CertificateFiles) -> None:
         context = ServerContext(ServerTls(str(files.cert), str(files.key)))
         before = context.fingerprints
         files.issue()
@@ -249,7 +230,7 @@ class TestRenewal:
         assert before < context.fingerprints
 
     def test_a_pair_of_two_ends_is_announced_once(
-        self, files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, files: CertificateFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         pair = str(files.cert), str(files.key)
         ends = [
@@ -263,12 +244,12 @@ class TestRenewal:
         assert caplog.text.count("changed and in use") == 2
         assert ends[0].fingerprints == ends[1].fingerprints
 
-    def test_unusable_files_at_the_start(self, files: Files) -> None:
+    def test_unusable_files_at_the_start(self, files: CertificateFiles) -> None:
         files.cert.write_text("?")
         with pytest.raises(TransportError, match=f"tls_cert {files.cert}: unusable with tls_key {files.key}"):
             ServerContext(ServerTls(str(files.cert), str(files.key)))
 
-    def test_no_passphrase_is_asked_for(self, files: Files) -> None:
+    def test_no_passphrase_is_asked_for(self, files: CertificateFiles) -> None:
         key = serialization.load_pem_private_key(files.key.read_bytes(), None)
         encryption = serialization.BestAvailableEncryption(b"secret")
         pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -293,14 +274,14 @@ class TestSessions:
 
     @pytest.mark.parametrize("client", ["", "tls_verify = true"])
     async def test_connections_of_the_pool_resume_the_first_ones_session(
-        self, tls_net: Net, files: Files, reused: list[bool], client: str
+        self, tls_net: Net, files: CertificateFiles, reused: list[bool], client: str
     ) -> None:
         await tls_net.tunnel(client=f'{client}\ntls_ca = "{files.cert}"\nconnection_pool = 4')
         await until(lambda: len(reused) >= 5)
         assert reused == [False, True, True, True, True]
 
     async def test_a_resumed_session_does_not_avoid_the_pinned_certificate(
-        self, tls_net: Net, files: Files, reused: list[bool], caplog: pytest.LogCaptureFixture
+        self, tls_net: Net, files: CertificateFiles, reused: list[bool], caplog: pytest.LogCaptureFixture
     ) -> None:
         tunnel = await tls_net.tunnel(client=f'tls_fingerprint = "{files.fingerprint}"\nconnection_pool = 1')
         await until(lambda: len(reused) >= 2)
@@ -325,7 +306,7 @@ class TestOpenssl:
             out, _ = await process.communicate()
         return out.decode()
 
-    async def test_the_whole_chain_is_shown(self, tls_net: Net, files: Files) -> None:
+    async def test_the_whole_chain_is_shown(self, tls_net: Net, files: CertificateFiles) -> None:
         authority = make([NAME], 2, datetime.now(UTC)).certificate
         files.write(files.cert.read_bytes() + authority, files.key.read_bytes())
         port = free_port()

@@ -1,7 +1,6 @@
 """Files of a certificate in every state in which an administrator, or a renewal, may leave them."""
 
 import logging
-import os
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -9,41 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.support.net import HOST, echo
+from tests.support.certificate_files import CertificateFiles
+from tests.support.net import echo
 from tests.support.tunnel import LINES, Lines, Net
 
 from backhaul.net.tls import ServerContext, ServerTls, client_context
 from backhaul.system.certificate import make
 
 
-class Pair:
-    """A certificate and its key, in files of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.cert, self.key = folder / "server.crt", folder / "server.key"
-        self._writes = 0
-        self.renew()
-
-    @property
-    def tls(self) -> ServerTls:
-        return ServerTls(str(self.cert), str(self.key))
-
-    def renew(self) -> None:
-        made = make([HOST], 2, datetime.now(UTC))
-        self.write(self.cert, made.certificate)
-        self.write(self.key, made.key)
-        self.fingerprint = bytes.fromhex(made.fingerprint)
-
-    def write(self, file: Path, data: bytes) -> None:
-        """Write a file with a newer time of change than before."""
-        file.write_bytes(data)
-        self._writes += 1
-        os.utime(file, (self._writes, self._writes))
-
-
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path)
+def files(tmp_path: Path) -> CertificateFiles:
+    return CertificateFiles(tmp_path)
 
 
 def trusted(pem: bytes) -> bytes:
@@ -62,19 +37,19 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_protected_tunnels_accept_every_form_that_openssl_reads(
-    net: Net, pair: Pair, form: str, monkeypatch: pytest.MonkeyPatch
+    net: Net, files: CertificateFiles, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair.write(pair.cert, FORMS[form](pair.cert.read_bytes()))
-    monkeypatch.setitem(LINES, "wss", Lines(server=f'tls_cert = "{pair.cert}"\ntls_key = "{pair.key}"'))
+    files.put(files.cert, FORMS[form](files.cert.read_bytes()))
+    monkeypatch.setitem(LINES, "wss", Lines(server=f'tls_cert = "{files.cert}"\ntls_key = "{files.key}"'))
     net.transport = "wss"
     required = 'security = "required"'
     tunnel = await net.tunnel(await net.echo(), server=required, client=required)
     await echo(await tunnel.user(), b"hello")
-    assert ServerContext(pair.tls).fingerprints == {pair.fingerprint}
+    assert ServerContext(files.tls).fingerprints == {bytes.fromhex(files.fingerprint)}
 
 
 def test_the_certificate_is_known_where_the_system_allows_no_tls_1_3(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+    files: CertificateFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def older(authorities: str, *, verify: bool) -> ssl.SSLContext:
         context = client_context(authorities, verify=verify)
@@ -82,7 +57,7 @@ def test_the_certificate_is_known_where_the_system_allows_no_tls_1_3(
         return context
 
     monkeypatch.setattr("backhaul.net.tls.client_context", older)
-    assert ServerContext(pair.tls).fingerprints == {pair.fingerprint}
+    assert ServerContext(files.tls).fingerprints == {bytes.fromhex(files.fingerprint)}
 
 
 def damaged(file: Path, good: bytes) -> dict[str, Callable[[], object]]:
@@ -108,35 +83,35 @@ def replace(file: Path, make: Callable[[], None]) -> None:
 @pytest.mark.parametrize("which", ["cert", "key"])
 @pytest.mark.parametrize("damage", damaged(Path(), b""))
 def test_a_damaged_file_changes_nothing_until_it_is_good_again(
-    pair: Pair, which: str, damage: str, caplog: pytest.LogCaptureFixture
+    files: CertificateFiles, which: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    context, before, file = ServerContext(pair.tls), pair.fingerprint, getattr(pair, which)
+    context, before, file = ServerContext(files.tls), bytes.fromhex(files.fingerprint), getattr(files, which)
     damaged(file, file.read_bytes())[damage]()
     for _ in range(2):
         context.refresh()
     assert context.fingerprints == {before}
     (complaint,) = caplog.messages
-    assert complaint.startswith(f"tls_cert {pair.cert}: unusable with tls_key {pair.key}: ")
+    assert complaint.startswith(f"tls_cert {files.cert}: unusable with tls_key {files.key}: ")
     assert "\n" not in complaint
     if file.is_dir():
         file.rmdir()
     file.unlink(missing_ok=True)
-    pair.renew()
+    files.issue()
     context.refresh()
-    assert context.fingerprints == {before, pair.fingerprint}
-    assert caplog.messages[1:] == [f"certificate {pair.cert}: usable again and in use"]
+    assert context.fingerprints == {before, bytes.fromhex(files.fingerprint)}
+    assert caplog.messages[1:] == [f"certificate {files.cert}: usable again and in use"]
 
 
-def test_a_certificate_that_a_link_names_is_renewed_with_the_link(pair: Pair, tmp_path: Path) -> None:
+def test_a_certificate_that_a_link_names_is_renewed_with_the_link(files: CertificateFiles, tmp_path: Path) -> None:
     live, archive = tmp_path / "live.pem", tmp_path / "archive"
     archive.mkdir()
-    live.symlink_to(pair.cert)
-    context = ServerContext(ServerTls(str(live), str(pair.key)))
-    pair.cert = archive / "2.pem"
-    pair.renew()
+    live.symlink_to(files.cert)
+    context = ServerContext(ServerTls(str(live), str(files.key)))
+    files.cert = archive / "2.pem"
+    files.issue()
     following = tmp_path / "following"
-    following.symlink_to(pair.cert)
+    following.symlink_to(files.cert)
     following.replace(live)
     context.refresh()
-    assert pair.fingerprint in context.fingerprints
+    assert bytes.fromhex(files.fingerprint) in context.fingerprints

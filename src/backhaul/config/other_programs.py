@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-_PREMIUM: Final = frozenset({"listener", "dialer", "ipx"})
-_FRP: Final = frozenset({"serverAddr", "serverPort", "bindPort", "proxies", "common"})
+PREMIUM: Final = "Backhaul's premium edition"
+_OF_PREMIUM: Final = frozenset({"listener", "dialer", "ipx"})
+_OF_FRP: Final = frozenset({"serverAddr", "serverPort", "bindPort", "proxies", "common"})
 
 
 def other_program(document: Mapping[str, object]) -> str:
@@ -14,6 +15,6 @@ def other_program(document: Mapping[str, object]) -> str:
         return "rathole"
     if any(isinstance(end, dict) for end in ends):
         return ""
-    if document.keys() & _PREMIUM:
-        return "Backhaul's premium edition"
-    return "frp" if document.keys() & _FRP else ""
+    if document.keys() & _OF_PREMIUM:
+        return PREMIUM
+    return "frp" if document.keys() & _OF_FRP else ""

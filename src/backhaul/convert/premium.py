@@ -12,11 +12,6 @@ from .draft import ConvertError, Draft, Gap, Settings
 from .gaps import PREMIUM, gaps
 from .table import Table
 
-ENDS: Final = frozenset({"listener", "dialer"})
-"""The tables by which a file is recognised."""
-PACKETS: Final = "ipx"
-"""The table of a tunnel of packets, which has neither."""
-
 _NEAREST: Final = {"xtcpmux": "tcpmux", "xwsmux": "wsmux", "anytls": "wssmux", "tun": "tcpmux"}
 """Transports of that program alone, and those of this one with the same purpose."""
 _FORWARDS_UDP: Final = "iptables"  # a way out of a tun, beside one for TCP alone

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from backhaul.config.other_programs import PREMIUM, other_program
+
 from . import frp, frp_ini, premium, rathole, ssh
 from .draft import ConvertError, Draft
 from .render import Files, files
@@ -15,6 +17,8 @@ _OF_A_CLIENT: Final = frozenset({"serverAddr", "serverPort", "proxies", "visitor
 _OF_A_SERVER: Final = frozenset(
     {"bindAddr", "bindPort", "proxyBindAddr", "vhostHTTPPort", "vhostHTTPSPort", "allowPorts"}
 )
+
+_PREMIUM_ENDS: Final = {"listener": premium.server, "dialer": premium.client}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,9 @@ def _drafts(source: Source) -> list[Draft]:
         return [_named(frp.client(table), source)]
     if document.keys() & _OF_A_SERVER or "frps" in source.name:
         return [frp.server(table)]
-    if document.keys() & {*premium.ENDS, premium.PACKETS}:
+    if other_program(document) == PREMIUM:
         return [_named(_of_premium(document, table, source.name), source)]
-    raise ConvertError(
-        f"{source.name}: no file of frp, rathole or Backhaul's premium edition; name one of those, such as frpc.toml"
-    )
+    raise ConvertError(f"{source.name}: no file of frp, rathole or {PREMIUM}; name one of those, such as frpc.toml")
 
 
 def _named(draft: Draft, source: Source) -> Draft:
@@ -71,9 +73,10 @@ def _document(source: Source) -> dict[str, object]:
 
 
 def _of_premium(document: dict[str, object], table: Table, file: str) -> Draft:
-    if len(document.keys() & premium.ENDS) != 1:
+    converters = [_PREMIUM_ENDS[name] for name in _PREMIUM_ENDS if name in document]
+    if len(converters) != 1:
         raise ConvertError(f"{file}: expected [listener] or [dialer]; packets of [ipx] have no counterpart")
-    return premium.server(table) if "listener" in document else premium.client(table)
+    return converters[0](table)
 
 
 def _of_rathole(name: str, end: dict[str, object], file: str) -> Draft:
