@@ -46,6 +46,35 @@ async def test_no_byte_after_the_length_is_the_same_in_all_connections(transport
             assert all(len(set(column)) > 1 for column in zip(*after_length, strict=False))
 
 
+@pytest.mark.parametrize("transport", PATHS)
+@pytest.mark.parametrize("lines", ["", SEALED], ids=["protected", "encrypted"])
+async def test_no_firewall_takes_the_first_packet_for_random_bytes(transport: str, lines: str) -> None:
+    async with recorded(transport, lines, client=MANY) as tunnel:
+        await tunnel.use()
+        firsts = [each.up[0] for each in tunnel.between.recordings if each.up]
+        assert firsts
+        assert looks_random(bytes(range(128, 256)))
+        assert not [first for first in firsts if looks_random(first)]
+
+
+def looks_random(packet: bytes) -> bool:
+    """Return whether a firewall ends a connection that begins with ``packet``.
+
+    The rules are those of "How the Great Firewall of China Detects and Blocks Fully Encrypted Traffic" (USENIX Security
+    2023, section 4), and of nDPI, without the exception for TLS.
+    """
+    printable = b"".join(b"x" if 0x20 <= byte <= 0x7E else b" " for byte in packet)
+    bits = sum(byte.bit_count() for byte in packet) / len(packet)
+    exempt = (
+        not 3.4 < bits < 4.6,
+        printable.startswith(b"x" * 6),
+        printable.count(b"x") > len(packet) / 2,
+        b"x" * 21 in printable,
+        packet.startswith(b"GET "),
+    )
+    return not any(exempt)
+
+
 @pytest.mark.parametrize("transport", ["tcp", "ws"])
 async def test_heartbeats_and_their_answers_differ_in_size(transport: str) -> None:
     async with recorded(transport, heartbeat=0.002) as tunnel:

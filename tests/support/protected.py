@@ -24,7 +24,7 @@ _NUMBER: Final = 7  # of the session
 async def receive_frame(peer: Peer) -> tuple[Sealed, bytes]:
     """Return the next frame of a handshake or an admission."""
     head = await peer.receive(HEAD_SIZE)
-    return frames.sealed_kind(head[2]), await peer.receive(int.from_bytes(head[:2]))
+    return frames.sealed_kind(head[2]), frames.sealed_message(await peer.receive(int.from_bytes(head[:2])))
 
 
 class Control:
@@ -85,7 +85,7 @@ class ProtectedServer:
         session = SessionKeys(keys.master, Side.SERVER, reply.cipher, payload=reply.encryption)
         self._register.forget(_NUMBER)
         self._register.enter(_NUMBER, session, session)
-        await peer.send(frames.encode(Sealed.HANDSHAKE.random_kind(0), message) + after)
+        await peer.send(Sealed.HANDSHAKE.frame(message, 0) + after)
         return Control(peer, session.control())
 
     async def admits(self, carrier: Peer) -> bool:
@@ -114,7 +114,7 @@ class ProtectedClient:
     def admission(self) -> bytes:
         """Return the first bytes of another tunnel connection."""
         data = self._admissions.next(os.urandom(NONCE_SIZE)).data
-        return frames.encode(Sealed.ADMISSION.random_kind(0), data)
+        return Sealed.ADMISSION.frame(data, 0)
 
     @classmethod
     async def connect(cls, peer: Peer, hello: ClientHello, token: str = TOKEN) -> Self:
@@ -134,7 +134,7 @@ class ProtectedClient:
         shared = Shared.mix(pre_shared_key(token.encode()), PROLOGUES[False])
         initiator = Initiator(shared, os.urandom(KEY_SIZE))
         first = with_hint(pre_shared_key(token.encode()), initiator.begin(encode(hello)))
-        await peer.send(frames.encode(Sealed.HANDSHAKE.random_kind(0), first))
+        await peer.send(Sealed.HANDSHAKE.frame(first, 0))
         kind, body = await receive_frame(peer)
         assert kind is Sealed.HANDSHAKE
         payload, keys = initiator.finish(body)

@@ -11,8 +11,8 @@ from backhaul.transports.auth import OwnTokens, Protection, Security
 from backhaul.transports.control.sealed import Codec, RecordCodec, WebSocketCodec
 from backhaul.transports.doors.handshake import Agreement, Handshake, Seen
 from backhaul.transports.settings import ClientSettings
-from backhaul.wire import smux, upgrade
-from backhaul.wire.frames import FrameReader, Sealed, encode
+from backhaul.wire import base64url, smux, upgrade
+from backhaul.wire.frames import FrameReader, Sealed, sealed_message
 from backhaul.wire.messages import Message
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS
@@ -43,15 +43,15 @@ def begin(transport: str = "tcp", settings: ClientSettings | None = None, seen: 
 
 def framed(kind: Sealed, body: bytes) -> bytes:
     """Return a sealed message as tcp, tcpmux and udp carry it."""
-    return encode(kind.random_kind(secrets.randbits(6)), body)
+    return kind.frame(body, secrets.randbits(6))
 
 
 async def answer_on(control: Peer) -> bytes:
     """Return the server's message of a handshake."""
-    reader = FrameReader(1024)
+    reader = FrameReader(base64url.size(1024))
     while True:
         if frame := reader.feed(await control.receive(1)):
-            return frame.body
+            return sealed_message(frame.body)
 
 
 @dataclass

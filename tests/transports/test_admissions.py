@@ -10,7 +10,7 @@ from tests.support.public import TARGET, Public
 
 from backhaul.security import kinds
 from backhaul.wire.blocks import HEADER_SIZE, payload_header
-from backhaul.wire.frames import Sealed, encode
+from backhaul.wire.frames import HEAD_SIZE, Sealed, encode, sealed_message
 
 OTHER_ADDRESS = "127.0.0.2"
 
@@ -84,12 +84,14 @@ async def test_one_of_a_session_that_was_replaced_admits_nothing(public: Public)
 async def test_a_changed_or_cut_one_admits_nothing(public: Public, caplog: pytest.LogCaptureFixture) -> None:
     client = await connected(public)
     data, _ = client.admission()
-    for place in (3, 14, 15, 30, 42):
-        changed = bytearray(data)
+    message = sealed_message(data[HEAD_SIZE:])
+    for place in (0, 11, 12, 27, 39):
+        changed = bytearray(message)
         changed[place] ^= 1
-        await rejected(public, bytes(changed))
-    for cut in (3, 40, 42):
-        await rejected(public, encode(data[2], data[3:cut]))
+        await rejected(public, framed(Sealed.ADMISSION, bytes(changed)))
+    for cut in (0, 37, 39):
+        await rejected(public, framed(Sealed.ADMISSION, message[:cut]))
+    await rejected(public, encode(data[2], message))
     assert "refused a connection from 127.0.0.1: it belongs to no client that is connected" in caplog.text
     carrier = await public.tunnel_connection()
     await carrier.send(data)

@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
+NO_ANSWERS = [
+    b"",
+    Sealed.HANDSHAKE.frame(bytes(100), 0),
+    encode(Sealed.HANDSHAKE.value, bytes(100)),
+    b"\xff\xff\x80",
+    HANDSHAKE,
+]
 SILENT = "the server did not answer the protected handshake"
 
 
@@ -166,7 +173,7 @@ async def test_auto_shows_the_next_token_after_a_refusal(played: Played) -> None
     assert played.tokens == [b"first", TOKEN.encode()]
 
 
-@pytest.mark.parametrize("answer", [b"", encode(Sealed.HANDSHAKE.value, bytes(100)), b"\xff\xff\x80", HANDSHAKE])
+@pytest.mark.parametrize("answer", NO_ANSWERS)
 async def test_no_valid_answer_is_none(net: Net, answer: bytes) -> None:
     server = Played(net.listen(), "tcp")
     async with open_door(server, wanted(server, Security.REQUIRED)) as door:

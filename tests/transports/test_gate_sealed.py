@@ -27,6 +27,7 @@ from backhaul.security.noise import KEY_SIZE, Initiator, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.transports.auth import Security
 from backhaul.transports.doors.handshake import Seen
+from backhaul.wire import base64url
 from backhaul.wire.frames import Sealed, encode
 from backhaul.wire.messages import encode_refusal
 from backhaul.wire.peer import EXTENSIONS
@@ -35,6 +36,7 @@ from backhaul.wire.smux import Settings
 
 OTHER_ADDRESS = "127.0.0.2"
 REPLACED = "replaced the connected one"
+BODIES = st.one_of(st.binary(max_size=120), st.binary(min_size=40, max_size=40), st.just(begin().message[:60]))
 
 
 class TestHandshake:
@@ -289,7 +291,7 @@ class TestSecurity:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.integers(0x80, 0xFF),
-    body=st.one_of(st.binary(max_size=120), st.binary(min_size=40, max_size=40), st.just(begin().message[:60])),
+    body=st.one_of(BODIES, BODIES.map(base64url.encode)),
     size=st.integers(0, 1100),
 )
 async def test_sealed_garbage_affects_no_other(public: Public, kind: int, body: bytes, size: int) -> None:

@@ -15,7 +15,8 @@ from backhaul.server import Server
 from backhaul.transports.auth import PROTECTED_IF_POSSIBLE
 from backhaul.transports.doors.handshake import Seen
 from backhaul.transports.doors.probe import Probe
-from backhaul.wire.frames import FrameReader, Sealed
+from backhaul.wire import base64url
+from backhaul.wire.frames import FrameReader, Sealed, sealed_message
 from backhaul.wire.transports import TRANSPORTS
 
 
@@ -38,10 +39,10 @@ async def asked(net: Net, port: int, question: Probe) -> tuple[Peer, bytes]:
         return peer, answer.message
     peer = await net.dial(port)
     await peer.send(framed(Sealed.HANDSHAKE, question.message))
-    reader = FrameReader(2048)
+    reader = FrameReader(base64url.size(2048))
     while not (frame := reader.feed(await peer.receive(1))):
         pass
-    return peer, frame.body
+    return peer, sealed_message(frame.body)
 
 
 async def answer(net: Net, port: int, question: Probe) -> ServerHello:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backhaul.wire import base64url
 from backhaul.wire.frames import (
     HEAD_SIZE,
     Frame,
@@ -14,6 +15,7 @@ from backhaul.wire.frames import (
     Sealed,
     encode,
     sealed_kind,
+    sealed_message,
 )
 from backhaul.wire.signals import Signal
 
@@ -100,11 +102,14 @@ def test_random_bytes_give_a_frame_or_the_announced_error_or_nothing(data: bytes
 
 
 @pytest.mark.parametrize("sealed", [Sealed.HANDSHAKE, Sealed.ADMISSION])
-@given(bits=st.integers(0, 255))
-def test_the_type_of_a_sealed_message_has_six_random_bits(sealed: Sealed, bits: int) -> None:
-    kind = sealed.random_kind(bits)
-    assert sealed_kind(kind) is sealed
-    assert (kind ^ bits) & 0x3F == 0
+@given(message=st.binary(max_size=200), bits=st.integers(0, 255))
+def test_a_sealed_message_is_text_after_a_type_with_six_random_bits(sealed: Sealed, message: bytes, bits: int) -> None:
+    frame = FrameReader(300).feed(sealed.frame(message, bits))
+    assert frame
+    assert sealed_kind(frame.kind) is sealed
+    assert (frame.kind ^ bits) & 0x3F == 0
+    assert frame.body == base64url.encode(message)
+    assert sealed_message(frame.body) == message
 
 
 def test_no_type_of_v072_is_that_of_a_sealed_message() -> None:

@@ -7,14 +7,14 @@ from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
 from backhaul.config import ClientConfig
-from backhaul.wire import upgrade
-from backhaul.wire.frames import FrameReader, FrameTooLongError, Sealed, encode, sealed_kind
+from backhaul.wire import base64url, upgrade
+from backhaul.wire.frames import FrameReader, FrameTooLongError, Sealed, sealed_kind, sealed_message
 from backhaul.wire.http1 import HeadError, Response, ResponseReader
 
 from .channel import Channel
 
 _READ: Final = 1 << 14
-_MAX_ANSWER: Final = 2048  # bytes of the answer to a large probe
+_MAX_ANSWER: Final = base64url.size(2048)  # characters of the answer to a large probe
 _BAD_REQUEST: Final = 400
 _SHOWN: Final = 40  # bytes of other data than an answer
 
@@ -31,7 +31,7 @@ class Silence(NamedTuple):
 
 async def in_frames(channel: Channel, message: bytes) -> bytes | Silence:
     """Exchange a message as tcp, tcpmux and udp do."""
-    channel.writer.write(encode(Sealed.HANDSHAKE.random_kind(secrets.randbits(6)), message))
+    channel.writer.write(Sealed.HANDSHAKE.frame(message, secrets.randbits(6)))
     reader, received = FrameReader(_MAX_ANSWER), b""
     while data := await channel.reader.read(_READ):
         received = (received + data)[:_SHOWN]
@@ -39,7 +39,7 @@ async def in_frames(channel: Channel, message: bytes) -> bytes | Silence:
             if not (frame := reader.feed(data)):
                 continue
             if sealed_kind(frame.kind) is Sealed.HANDSHAKE:
-                return frame.body
+                return sealed_message(frame.body)
         status = _BAD_REQUEST if received.startswith(b"HTTP/") else 0
         return Silence(f"the program that answers is not Backhaul: it sent {_printable(received)}", status)
     return Silence("the server closed the connection without an answer")

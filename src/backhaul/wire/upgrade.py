@@ -6,15 +6,14 @@ two ends of this program the request has a ``Cookie`` in place of the token, and
 messages of the handshake, or an admission. Proxies pass both.
 """
 
-import base64
 import binascii
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from backhaul.errors import TransportError
 
+from . import base64url
 from .http1 import HeadError, Headers, Request, Response, ResponseReader
 
 NONCE_SIZE: Final = 16
@@ -37,7 +36,6 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 _BEARER: Final = b"Bearer "  # exactly so in v0.7.2
 _COOKIE: Final = b"session="
-_SWAPPED: Final = bytes.maketrans(b"-_+/", b"+/-_")  # the letters of URL-safe base64, and those that it lacks
 
 # The header lines of v0.7.2's client in its order. Proxies that rewrite the head change it.
 _V072_HEADERS: Final = (
@@ -272,7 +270,7 @@ def _is_key(key: bytes) -> bool:
 
 def _cookie(message: bytes) -> bytes:
     """Return the cookie with a message, which looks like the session of some website."""
-    return _COOKIE + base64.urlsafe_b64encode(message).rstrip(b"=")
+    return _COOKIE + base64url.encode(message)
 
 
 def _read_cookie(value: bytes) -> bytes:
@@ -281,14 +279,8 @@ def _read_cookie(value: bytes) -> bytes:
     A proxy may add a cookie of the same name, to find the same server again; it is shorter than any message.
     """
     cookies = (part.strip() for part in value.replace(b",", b";").split(b";"))
-    return max((_decode(cookie) for cookie in cookies if cookie.startswith(_COOKIE)), key=len, default=b"")
-
-
-def _decode(cookie: bytes) -> bytes:
-    text = cookie.removeprefix(_COOKIE)
-    with suppress(binascii.Error):
-        return binascii.a2b_base64(text.translate(_SWAPPED) + b"=" * (-len(text) % 4), strict_mode=True)
-    return b""
+    texts = (cookie.removeprefix(_COOKIE) for cookie in cookies if cookie.startswith(_COOKIE))
+    return max(map(base64url.decode, texts), key=len, default=b"")
 
 
 def _set_cookie(cookie: bytes) -> bytes:

@@ -16,7 +16,8 @@ from backhaul.net.tcp_info import TcpInfo
 from backhaul.transports.client_end import Answer, Opened
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.settings import ClientSettings
-from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, Sealed, encode
+from backhaul.wire import base64url
+from backhaul.wire.frames import FrameReader, FrameTooLongError, Sealed, sealed_message
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.transports import TRANSPORTS
 
@@ -27,7 +28,7 @@ from .raw_v072 import RawLine, shake_hands
 if TYPE_CHECKING:
     from backhaul.security.session import Admission, SessionKeys
 
-_MAX_ANSWER: Final = 1024  # bytes of the server's message
+_MAX_ANSWER: Final = base64url.size(1024)  # characters of the server's message
 
 
 class RawDoor(SealingDoor):
@@ -68,10 +69,10 @@ class RawDoor(SealingDoor):
 
     def _admit(self, sock: socket.socket, server: Peer, admission: "Admission") -> Connection | OSError:
         noise = secrets.token_bytes(2 + MAX_PADDING)  # one call, because each one is a system call
-        kind, end = Sealed.ADMISSION.random_kind(noise[0] % 64), 2 + noise[1] % MAX_PADDING
+        message = admission.data + noise[2 : 2 + noise[1] % MAX_PADDING]
         try:
             # The send takes all or nothing: an empty buffer of any size takes a segment (tcp_sendmsg).
-            sock.send(encode(kind, admission.data + noise[2:end]))
+            sock.send(Sealed.ADMISSION.frame(message, noise[0]))
         except OSError as error:  # the server has closed it already, for instance for lack of descriptors
             release(self._poller, sock)
             return error
@@ -107,15 +108,15 @@ class RawDoor(SealingDoor):
 
         handshake = Handshake(self._settings, self._transport, Seen())
         try:
-            frame = await self._exchange(sock, handshake.message)
-            agreement = handshake.finish(frame.body)
+            message, rest = await self._exchange(sock, handshake.message)
+            agreement = handshake.finish(message)
         except TimeoutError:
             limit = self._settings.handshake_timeout
             raise SilentError(f"the server sent no answer to the protected handshake within {limit:g} s") from None
         except (OSError, HandshakeError, FrameTooLongError):
             raise UnansweredError("the server did not answer the protected handshake") from None
         line = agreement.line(self._poller, sock, self._heard, self._lost, on_check=self._check_wanted)
-        self._agree(agreement.warning, line, frame.rest)
+        self._agree(agreement.warning, line, rest)
 
     async def _ask(self) -> Answer:
         from backhaul.security.noise import HandshakeError  # noqa: PLC0415 - as above
@@ -127,21 +128,21 @@ class RawDoor(SealingDoor):
         sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
         begun = time.perf_counter()
         try:
-            check(probe, (await self._exchange(sock, probe.message)).body)
+            check(probe, (await self._exchange(sock, probe.message))[0])
             return Answer(time.perf_counter() - begun, TcpInfo.of(sock).resent)
         except (OSError, HandshakeError, FrameTooLongError):
             raise UnansweredError("the server did not answer a question") from None
         finally:
             release(self._poller, sock)
 
-    async def _exchange(self, sock: socket.socket, message: bytes) -> Frame:
-        """Send the first message of a handshake, and return the answer."""
-        reader, kind = FrameReader(_MAX_ANSWER), Sealed.HANDSHAKE.random_kind(secrets.randbits(6))
+    async def _exchange(self, sock: socket.socket, message: bytes) -> tuple[bytes, bytes]:
+        """Send the first message of a handshake; return the answer, and the bytes after it."""
+        reader = FrameReader(_MAX_ANSWER)
         async with asyncio.timeout(self._settings.handshake_timeout):
-            await self._loop.sock_sendall(sock, encode(kind, message))
+            await self._loop.sock_sendall(sock, Sealed.HANDSHAKE.frame(message, secrets.randbits(6)))
             while data := await self._loop.sock_recv(sock, 4096):
                 if frame := reader.feed(data):
-                    return frame
+                    return sealed_message(frame.body), frame.rest
         raise UnansweredError("the server closed the connection during the protected handshake")
 
     async def _open_legacy(self, sock: socket.socket) -> None:

@@ -24,8 +24,17 @@ from backhaul.transports.control.raw_session import RawSession
 from backhaul.transports.public_end import SharedGateEvents
 from backhaul.transports.reasons import indistinct, occupied, unlike
 from backhaul.transports.settings import ServerSettings
+from backhaul.wire import base64url
 from backhaul.wire.foreign import foreign
-from backhaul.wire.frames import HEAD_SIZE, Frame, FrameReader, FrameTooLongError, Sealed, encode, sealed_kind
+from backhaul.wire.frames import (
+    HEAD_SIZE,
+    Frame,
+    FrameReader,
+    FrameTooLongError,
+    Sealed,
+    sealed_kind,
+    sealed_message,
+)
 from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import is_nop
@@ -46,8 +55,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.server")
 
-MAX_GREETING: Final = 2048
-"""Bytes of a token, unless the configured one is longer, and of a sealed message."""
+MAX_GREETING: Final = base64url.size(2048)
+"""Bytes of a token, unless the configured one is longer, and characters of a sealed message."""
 
 
 class RawGate:
@@ -106,7 +115,7 @@ class RawGate:
         if len(data) <= HEAD_SIZE or sealed_kind(data[2]) is not Sealed.ADMISSION or not self._protection.seals:
             return False
         end = HEAD_SIZE + int.from_bytes(data[:2])
-        found = self._guard.register.check(data[HEAD_SIZE:end]) if len(data) >= end else None
+        found = self._guard.register.check(sealed_message(data[HEAD_SIZE:end])) if len(data) >= end else None
         if found:
             self._open_tunnel(found, sock, ip, data[end:])
         return bool(found)
@@ -217,7 +226,7 @@ class RawGate:
         self._make_way(self._sessions.occupant(credential.name), then)
 
     def _judge_handshake(self, pending: "_PendingClient", frame: Frame) -> None:
-        knock = self._guard.read(frame.body, functools.partial(self._sessions.crowded, pending.network))
+        knock = self._guard.read(sealed_message(frame.body), functools.partial(self._sessions.crowded, pending.network))
         if not knock:
             self._refuse(pending, "wrong token, or no Backhaul client")
             return
@@ -261,7 +270,7 @@ class RawGate:
 
     def _judge_admission(self, pending: "_PendingClient", frame: Frame) -> None:
         """Judge an admission that has not arrived at once, or is none."""
-        if found := self._guard.register.check(frame.body):
+        if found := self._guard.register.check(sealed_message(frame.body)):
             self._trust(pending)
             self._open_tunnel(found, pending.sock, pending.ip, frame.rest)
         elif self._sessions.met_a_client:
@@ -279,7 +288,7 @@ class RawGate:
 
     def _answer(self, greeting: "Greeting", pending: "_PendingClient", rest: bytes) -> None:
         """Send the answer; begin the session if one follows."""
-        answer = encode(Sealed.HANDSHAKE.random_kind(secrets.randbits(8)), greeting.message)
+        answer = Sealed.HANDSHAKE.frame(greeting.message, secrets.randbits(6))
         if greeting.final:
             self._sessions.turned_away(greeting.peer(pending.ip), greeting.refusal, probe=greeting.probe)
             self._last_answers.add(pending.sock, answer, greeting.delay)
