@@ -4,15 +4,15 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
+
+from .reading import MOST, read_file
 
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _BITS: Final = {4: 32, 6: 128}
 _REMEDY: Final = 'write a network such as "10.0.0.0/8" or "2001:db8::/32"'
 # Only such a line is quoted: a user who may check a configuration could name any file.
 _LIKE_A_NETWORK: Final = re.compile(r"[0-9A-Fa-f:./%]+").fullmatch
-_MAX_FILE: Final = 16 << 20  # bytes: half a million networks
 
 
 class Networks:
@@ -56,10 +56,9 @@ def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 def read_networks(path: str) -> Networks:
     """Read a file with one network on each line; raise OSError, or ValueError with the first mistake."""
-    with Path(path).open("rb") as file:
-        data = file.read(_MAX_FILE + 1)
-    if len(data) > _MAX_FILE:
-        raise ValueError("larger than 16 MB; shorten the list")
+    data = read_file(path)
+    if len(data) > MOST:
+        raise ValueError(f"larger than {MOST >> 20} MB; shorten the list")
     return parse_lines(data.decode("utf-8-sig"))
 
 

@@ -1,6 +1,8 @@
 """The files of a certificate that changes."""
 
 import os
+import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +10,22 @@ from backhaul.net.tls import ServerTls
 from backhaul.system.certificate import make
 
 from .net import HOST
+
+
+def trusted(pem: bytes) -> bytes:
+    """Return the form of a certificate that OpenSSL writes with its uses."""
+    command = ["openssl", "x509", "-trustout", "-addtrust", "serverAuth"]
+    return subprocess.run(command, input=pem, capture_output=True, check=True).stdout
+
+
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "old label": lambda pem: pem.replace(b"CERTIFICATE", b"X509 CERTIFICATE"),
+    "spaces": lambda pem: pem.replace(b"-----\n", b"-----  \n"),
+    "Windows": lambda pem: pem.replace(b"\n", b"\r\n"),
+    "text before": lambda pem: "Zertifikat für Bücher\n".encode("latin-1") + pem,
+    "chain": lambda pem: trusted(pem) + make(["another"], 2, datetime.now(UTC)).certificate,
+}
+"""The forms of a certificate that OpenSSL reads, made of its usual one."""
 
 
 class CertificateFiles:

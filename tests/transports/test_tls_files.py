@@ -1,38 +1,22 @@
 """Files of a certificate in every state in which an administrator, or a renewal, may leave them."""
 
 import logging
+import os
 import ssl
-import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.support.certificate_files import CertificateFiles
+from tests.support.certificate_files import FORMS, CertificateFiles
 from tests.support.net import echo
 from tests.support.tunnel import LINES, Lines, Net
 
 from backhaul.net.tls import ServerContext, ServerTls, client_context
-from backhaul.system.certificate import make
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> CertificateFiles:
     return CertificateFiles(tmp_path)
-
-
-def trusted(pem: bytes) -> bytes:
-    """Return the form of a certificate that OpenSSL writes with its uses."""
-    command = ["openssl", "x509", "-trustout", "-addtrust", "serverAuth"]
-    return subprocess.run(command, input=pem, capture_output=True, check=True).stdout
-
-
-FORMS: dict[str, Callable[[bytes], bytes]] = {
-    "spaces": lambda pem: pem.replace(b"-----\n", b"-----  \n"),
-    "Windows": lambda pem: pem.replace(b"\n", b"\r\n"),
-    "text before": lambda pem: "Zertifikat für Bücher\n".encode("latin-1") + pem,
-    "chain": lambda pem: trusted(pem) + make(["another"], 2, datetime.now(UTC)).certificate,
-}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -68,7 +52,10 @@ def damaged(file: Path, good: bytes) -> dict[str, Callable[[], object]]:
         "a line less": lambda: file.write_bytes(b"\n".join(good.split(b"\n")[:-2])),
         "binary": lambda: file.write_bytes(bytes(range(256)) * 9),
         "no base64": lambda: file.write_bytes(good.replace(b"A", b"*")),
+        "huge": lambda: os.truncate(file, 1 << 40),
         "vanished": file.unlink,
+        "a FIFO": lambda: replace(file, lambda: os.mkfifo(file)),
+        "a device": lambda: replace(file, lambda: file.symlink_to("/dev/zero")),
         "a directory": lambda: replace(file, file.mkdir),
         "a link to nothing": lambda: replace(file, lambda: file.symlink_to("nothing")),
         "a link to itself": lambda: replace(file, lambda: file.symlink_to(file.name)),

@@ -10,6 +10,7 @@ from backhaul.convert import ConvertError, Files, Source, convert
 from backhaul.convert.ssh import is_command
 from backhaul.errors import BackhaulError
 from backhaul.paths import is_present
+from backhaul.reading import MOST, decoded, read_file_or_pipe
 from backhaul.system.files import make_folder, put
 from backhaul.system.token import make_token
 
@@ -43,7 +44,10 @@ def _source(name: str) -> Source:
     if is_command(name):
         return Source(name)
     try:
-        return Source(Path(name).read_text(encoding="utf-8-sig"), name)
+        data = read_file_or_pipe(name)
+        if len(data) > MOST:
+            raise ConvertError(f"{name}: larger than {MOST >> 20} MB; name a configuration")
+        return Source(decoded(data), name)
     except OSError as error:
         raise ConvertError(f"{name}: cannot be read: {error.strerror}; check the path and its permissions") from None
     except ValueError:

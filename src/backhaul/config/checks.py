@@ -1,10 +1,10 @@
 """Rules that involve several keys, and checks that the files named by keys exist."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from backhaul.certificates import load_authorities, objection
+from backhaul.certificates import load_authorities, load_certificates, load_pair, objection
 from backhaul.networks import read_networks
+from backhaul.reading import read_file
 
 from . import claims
 from .address import EVERY, Address, EveryAddress
@@ -63,7 +63,7 @@ def wrong_pair(keys: str, cert: str, key: str) -> Iterator[str]:
     import ssl  # noqa: PLC0415 - most transports do without
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, "")
+        load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
     except OSError as error:  # ssl.SSLError is one
         yield f"{keys}_cert: unusable with {keys}_key: {objection(error)}"
 
@@ -91,7 +91,7 @@ def _wrong_authorities(file: str) -> Iterator[str]:
     import ssl  # noqa: PLC0415
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), file)
     except OSError as error:
         yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
 
@@ -181,7 +181,7 @@ def _certificate(config: ServerConfig) -> Iterator[str]:
 
 def _unreadable(name: str, path: str) -> Iterator[str]:
     try:
-        Path(path).open("rb").close()
+        read_file(path, 0)
     except OSError as error:
         yield f'{name}: cannot read "{path}": {error.strerror}; correct the path or its permissions'
     except ValueError:  # a NUL character

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from backhaul.reading import MOST, decoded, read_file_or_pipe
+
 from . import advice, checks, claims
 from .address import Address
 from .conversion import read
@@ -114,10 +116,13 @@ def _with_warnings(config: Config, warnings: tuple[str, ...]) -> Config:
 
 def _read(path: Path) -> str:
     try:
-        # Some editors on Windows write a byte order mark first; v0.7.2 skips it too.
-        return path.read_text(encoding="utf-8-sig")
+        data = read_file_or_pipe(path)
     except OSError as error:
         raise ConfigError([f"cannot be read: {error.strerror}; check the path and its permissions"]) from None
+    if len(data) > MOST:
+        raise ConfigError([f"larger than {MOST >> 20} MB; name a file of this program"])
+    try:
+        return decoded(data)
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([f"line {line} is not UTF-8 text; save the file as UTF-8"]) from None

@@ -7,6 +7,8 @@ from typing import Final
 
 from msgspec import structs
 
+from backhaul.reading import read_file
+
 from .clients import NO_TOKEN, ClientTables, ServedClient
 from .common import DEFAULT_TOKEN
 from .errors import ConfigError
@@ -100,8 +102,7 @@ def _read(name: str, path: str) -> tuple[Secret, ...]:
 
 def _text(name: str, path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
+        data = read_file(path, _MAX_FILE)
         if len(data) > _MAX_FILE:
             raise ConfigError([f'{name}: "{path}" is too large for a file of tokens; name another'])
         return data.decode("utf-8-sig")  # some editors on Windows write a byte order mark first

@@ -1,12 +1,10 @@
 """The dates and names of a certificate."""
 
 import hashlib
-import re
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from .finding import Finding, fault, warning
 from .wording import span
@@ -40,14 +38,6 @@ def read(data: bytes) -> Certificate:
         ends=found.not_valid_after_utc.timestamp(),
         fingerprint=hashlib.sha256(data).hexdigest(),
     )
-
-
-def first_in(pem: str) -> bytes:
-    """Return the first certificate of a PEM file as DER; raise ValueError if there is none."""
-    found = re.search("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", pem, re.DOTALL)
-    if not found:
-        raise ValueError("no certificate in PEM")
-    return x509.load_pem_x509_certificate(found[0].encode()).public_bytes(Encoding.DER)
 
 
 def _names(found: x509.Certificate) -> tuple[str, ...]:

@@ -7,14 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from backhaul.certificates import first_in
 from backhaul.config.checks import unusable, wrong_lists, wrong_page_files, wrong_pair
 from backhaul.config.doors import unusable_servers
 from backhaul.config.schema import Config, ServerConfig, doors_of
 from backhaul.errors import BackhaulError
 from backhaul.paths import is_present
+from backhaul.reading import read_file
 from backhaul.system.systemd import objection
 
-from .certificates import dates, first_in, read
+from .certificates import dates, read
 from .circumstances import Circumstances
 from .finding import Finding, fault, ok, warning
 from .wording import span
@@ -52,7 +54,7 @@ def page_certificate(config: Config, now: float) -> Iterator[Finding]:
 def _dated(subject: str, key: str, file: str, now: float) -> Iterator[Finding]:
     """Yield a finding about the dates of a certificate, whose file a key names."""
     try:
-        found = read(first_in(Path(file).read_text(encoding="ascii", errors="replace")))
+        found = read(first_in(read_file(file)))
     except (OSError, ValueError) as error:
         yield fault(subject, f"{key} can't be read: {error}", "name a PEM file, or make one (`backhaul cert`)")
         return

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from backhaul.certificates import load_authorities, objection
+from backhaul.certificates import load_authorities, load_certificates, load_pair, objection
 from backhaul.errors import TransportError, reason
 
 from .closing import release
@@ -162,7 +162,7 @@ class ServerContext:
         context.set_alpn_protocols(list(PROTOCOLS))
         context.num_tickets = _TICKETS
         try:
-            context.load_cert_chain(self._tls.cert, self._tls.key, "")  # without a password OpenSSL would ask for one
+            load_pair(context, self._tls.cert, self._tls.key)
             shown = _shown(context)
         except OSError as error:  # ssl.SSLError is one
             names = f"{self._tls.keys}_cert {self._tls.cert}: unusable with {self._tls.keys}_key {self._tls.key}"
@@ -219,7 +219,7 @@ def client_context(authorities: str, *, verify: bool) -> ssl.SSLContext:
     context.check_hostname = verify
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
     if verify and authorities:
-        context.load_verify_locations(authorities)
+        load_certificates(context, authorities)
     elif verify:
         context.load_default_certs()
     return context

@@ -1,11 +1,9 @@
 """The end of a certificate."""
 
 import os
-import re
-from pathlib import Path
-from typing import Final
 
-_FIRST: Final = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.*?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL)
+from backhaul.certificates import first_in
+from backhaul.reading import read_file
 
 
 class Expiry:
@@ -22,7 +20,7 @@ class Expiry:
             found = os.stat(self._path)  # noqa: PTH116 - as cheap as can be, for each scrape
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp != self._stamp:
-                self._end = _end(Path(self._path).read_bytes())
+                self._end = _end(read_file(self._path))
                 self._stamp = stamp
         except (OSError, ValueError):
             return None
@@ -33,6 +31,4 @@ def _end(pem: bytes) -> float:
     """Return the end of the first certificate; raise ValueError if there is none."""
     from cryptography import x509  # noqa: PLC0415 - 10 MB, in most processes loaded by the first protected peer
 
-    if not (found := _FIRST.search(pem)):
-        raise ValueError("no certificate in PEM")
-    return x509.load_pem_x509_certificate(found[0]).not_valid_after_utc.timestamp()
+    return x509.load_der_x509_certificate(first_in(pem)).not_valid_after_utc.timestamp()
