@@ -11,6 +11,10 @@ from tests.support.tunnel import LEGACY, Net
 
 from backhaul.config.diff import diff
 
+V1 = b"PROXY UNKNOWN\r\n"
+V2 = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+"""The command LOCAL, which HAProxy's own checks send."""
+
 
 class Web:
     """A web server whose answer the test sets."""
@@ -20,9 +24,13 @@ class Web:
         self.status = "200 OK"
         self.paths: list[str] = []
         self.stuck = False
+        self.preface = b""
+        self.begun = 0
+        """Connections that have begun with ``preface``."""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            self.begun += await reader.readexactly(len(self.preface)) == self.preface
             head = await reader.readuntil(b"\r\n\r\n")
             self.paths.append(head.split()[1].decode())
             while self.stuck and await reader.read(1):
@@ -49,12 +57,14 @@ async def group_of(net: Net, target: int, health: str, own: str = "") -> Company
     return company
 
 
-async def adopt(company: Company, target: int, health: str, own: str = "", *, balance: str = "least") -> None:
+async def adopt(
+    company: Company, target: int, health: str, own: str = "", *, balance: str = "least", lines: str = ""
+) -> None:
     group = (
         f'[server.groups.panel]\nports = ["{HOST}:{company.bind_port - 1}={target}"]\nclients = ["berlin", "idle"]\n'
         f'health = "{health}"\nhealth_interval = 1\nbalance = "{balance}"\n'
     )
-    new = company.config(group + table("idle"), {"berlin": own})
+    new = company.config(f"{lines}\n{group}{table('idle')}", {"berlin": own})
     await company.server.reconfigure(new, diff(company.server.config, new))
 
 
@@ -78,6 +88,19 @@ async def test_a_client_whose_target_answers_badly_is_unhealthy(
         web.status = "204 No Content"
         await until(lambda: not problem(company))
         assert set(web.paths) == {"/healthz?a=b"}
+
+
+@pytest.mark.parametrize(("version", "preface"), [("v1", V1), ("v2", V2)], ids=["v1", "v2"])
+@pytest.mark.parametrize("health", ["http:/", "tcp"])
+async def test_a_check_begins_with_the_proxy_header_that_the_target_expects(
+    version: str, preface: bytes, health: str
+) -> None:
+    async with Net("ws") as net, serving(Web()) as web:
+        web.preface = preface
+        company = await group_of(net, web.port, health)
+        await company.connect("berlin")
+        await adopt(company, web.port, health, lines=f'proxy_protocol = "{version}"')
+        await until(lambda: web.begun > 1 and not problem(company))
 
 
 async def test_a_target_that_refuses_connections_is_unhealthy() -> None:

@@ -6,6 +6,7 @@ import pytest
 from backhaul.wire.checks import (
     MAX_INTERVAL,
     MAX_PATH,
+    MAX_PREFACE,
     Check,
     Health,
     encode_check,
@@ -20,7 +21,9 @@ CHECK = Check(1, "web.example:8080", "/healthz", 5, 2, 1)
 HEALTH = Health(1, healthy=False, reason="connection refused")
 
 
-@pytest.mark.parametrize("check", [CHECK, msgspec.structs.replace(CHECK, path="", interval=0, padding=b"pad")])
+@pytest.mark.parametrize(
+    "check", [CHECK, msgspec.structs.replace(CHECK, path="", interval=0, padding=b"pad", preface=b"\x00")]
+)
 def test_a_check_is_read_as_it_was_written(check: Check) -> None:
     assert read_check(encode_check(check)) == check
 
@@ -37,6 +40,7 @@ def test_a_check_is_read_as_it_was_written(check: Check) -> None:
         {"interval": MAX_INTERVAL + 1},
         {"rise": 0},
         {"fall": 101},
+        {"preface": b"a" * (MAX_PREFACE + 1)},
     ],
 )
 def test_an_impossible_check_ends_the_channel(changes: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from backhaul.errors import reason
 from backhaul.wire.checks import Check, Health
-from backhaul.wire.targets import Target, parse_target
+from backhaul.wire.targets import parse_target
 
 MOST: Final = 64
 """Checks at a time; a server asks for one for each of its groups."""
@@ -62,7 +62,7 @@ class Checkups:
         if isinstance(found, OSError):
             return reason(found)
         try:
-            return await _ask(found, parse_target(check.target), check.path) if check.path else ""
+            return await _examine(found, check)
         except TimeoutError:
             return f"no answer within {_PATIENCE:g} s"
         except OSError as error:
@@ -78,19 +78,32 @@ def _settle(arrived: "asyncio.Future[socket.socket | OSError]", found: socket.so
         found.close()
 
 
-async def _ask(sock: socket.socket, target: Target, path: str) -> str:
-    """Request a path; return the fault of the answer, empty if there is none."""
-    loop, line = asyncio.get_running_loop(), b""
-    host = target.host if target.port else "localhost"
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: backhaul\r\nConnection: close\r\n\r\n"
+async def _examine(sock: socket.socket, check: Check) -> str:
+    """Send what the check asks for; return the fault of the answer, empty if there is none or none is expected."""
     async with asyncio.timeout(_PATIENCE):
-        await loop.sock_sendall(sock, request.encode())
-        while b"\n" not in line and len(line) < _MAX_LINE:
-            data = await loop.sock_recv(sock, _MAX_LINE)
-            if not data:
-                break
-            line += data
-    status = line.partition(b"\n")[0].rstrip(b"\r")
+        await asyncio.get_running_loop().sock_sendall(sock, check.preface + _request(check))
+        return _fault(await _status(sock)) if check.path else ""
+
+
+def _request(check: Check) -> bytes:
+    target = parse_target(check.target)
+    host = target.host if target.port else "localhost"
+    head = f"GET {check.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: backhaul\r\nConnection: close\r\n\r\n"
+    return head.encode() if check.path else b""
+
+
+async def _status(sock: socket.socket) -> bytes:
+    """Return the first line of the answer."""
+    loop, line = asyncio.get_running_loop(), b""
+    while b"\n" not in line and len(line) < _MAX_LINE:
+        data = await loop.sock_recv(sock, _MAX_LINE)
+        if not data:
+            break
+        line += data
+    return line.partition(b"\n")[0].rstrip(b"\r")
+
+
+def _fault(status: bytes) -> str:
     if _GOOD.match(status + b"\n"):
         return ""
     text = status[:60].decode("ascii", "replace")

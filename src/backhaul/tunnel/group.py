@@ -17,6 +17,7 @@ from backhaul.relay.flows import Flow
 from backhaul.state import GroupState, MemberPhase, MemberState
 from backhaul.wire.checks import Check, Health
 from backhaul.wire.datagrams import Batch
+from backhaul.wire.proxy import header_without_addresses
 
 from .admission import Objection
 from .balance import Balance, make_balance
@@ -130,6 +131,7 @@ class Group:
         news: News,
     ) -> None:
         self._group = group
+        self._check = _check_of(config, group)
         self._poller = poller
         self._listeners = listeners
         self._throttle = LogThrottle(log)
@@ -161,8 +163,9 @@ class Group:
             self._look(member.tunnel)
         self.ports.set_options(user_options(config))
         self.ports.serve(kinds_of(config))
-        if group != self._group or tunnels != [member.tunnel for member in self._members]:
-            self._group = group
+        before = self._group, self._check, [member.tunnel for member in self._members]
+        self._group, self._check = group, _check_of(config, group)
+        if before != (self._group, self._check, tunnels):
             self.serve(tunnels)
 
     def serve(self, tunnels: Sequence[ServerTunnel]) -> None:
@@ -175,7 +178,7 @@ class Group:
         self._full.clear()
         for position, member in enumerate(self._members):
             member.position = position
-            member.examine(_check_of(self._group))
+            member.examine(self._check)
             member.tunnel.watchers.append(self._look)
         for tunnel in before.keys() - self._by_tunnel.keys():
             before[tunnel].examine(None)
@@ -346,9 +349,11 @@ class Group:
         return member
 
 
-def _check_of(group: ServedGroup) -> Check | None:
+def _check_of(config: ServerConfig, group: ServedGroup) -> Check | None:
     """Return the health check of a group's clients: of the target of its first port; None without one."""
     if not group.health or not group.ports:
         return None
     path = group.health.removeprefix("http:") if group.health != CONNECTION else ""
-    return Check(0, group.ports[0].target, path, group.health_interval, group.health_rise, group.health_fall)
+    preface = header_without_addresses(config.proxy_version) if config.proxy_version else b""
+    times = group.health_interval, group.health_rise, group.health_fall
+    return Check(0, group.ports[0].target, path, *times, preface=preface)

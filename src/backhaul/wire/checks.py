@@ -15,6 +15,8 @@ MAX_INTERVAL: Final = 3600
 """Seconds between two checks."""
 MAX_RUN: Final = 100
 """Checks in a row that change the health."""
+MAX_PREFACE: Final = 256
+"""Bytes before the request."""
 
 
 class Check(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +33,8 @@ class Check(msgspec.Struct, frozen=True, array_like=True):
     fall: int
     """Failures in a row after which a healthy target is unhealthy."""
     padding: bytes = b""
+    preface: bytes = b""
+    """The bytes to send first, whatever the check: a header of the PROXY protocol without addresses, or nothing."""
 
 
 class Health(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +60,8 @@ def read_check(body: bytes) -> Check:
         raise MessageError("a request for a health check can't be read") from None
     if not 0 <= check.interval <= MAX_INTERVAL or not _in_range(check.rise) or not _in_range(check.fall):
         raise MessageError("a request for a health check has impossible numbers")
+    if len(check.preface) > MAX_PREFACE:
+        raise MessageError("a request for a health check has too many bytes to send first")
     if not _is_text(check.target, MAX_TARGET) or not _is_text(check.path, MAX_PATH) or " " in check.path:
         raise MessageError("a request for a health check has texts that can't be used")
     return check
