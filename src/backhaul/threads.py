@@ -27,3 +27,13 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             raise
         wanted = False
         raise OSError(errno.EAGAIN, str(error)) from None
+
+
+async def in_thread_or_here(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function in a thread, or without one if none can start, which delays the event loop."""
+    try:
+        return await in_thread(function, *args, **kwargs)
+    except OSError as error:
+        if not out_of_memory(error):
+            raise
+    return function(*args, **kwargs)

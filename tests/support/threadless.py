@@ -1,23 +1,23 @@
-"""An event loop that can start no thread for calls that wait."""
+"""A process that can start no thread, as where TasksMax= is reached."""
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 
-class _Threadless(ThreadPoolExecutor):
-    def submit(self, *_args: Any, **_keywords: Any) -> Future[Any]:  # noqa: ANN401 - those of any call
-        raise RuntimeError("can't start new thread")
+def _refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 @contextlib.contextmanager
 def threadless() -> Iterator[None]:
-    """Let no thread start for the calls of the running loop during the block, as where TasksMax= is reached."""
+    """Let no thread start during the block, not for calls of the running loop either."""
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(_Threadless())
-    try:
+    loop.set_default_executor(ThreadPoolExecutor())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse)
         yield
-    finally:
-        loop.set_default_executor(ThreadPoolExecutor())

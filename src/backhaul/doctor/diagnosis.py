@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
+from backhaul.errors import MEMORY_ADVICE, out_of_memory
+
 from .finding import Finding, fault
 
 
@@ -40,6 +42,9 @@ async def _findings(check: Check, limit: float) -> list[Finding]:
     except TimeoutError:
         findings.append(fault(check.subject, f"no result within {limit:g} s", "run the command again"))
     except Exception as error:  # noqa: BLE001 - a defect of one check must not hide the findings of others
+        if out_of_memory(error):
+            findings.append(fault(check.subject, f"this check has no memory or no thread: {error}", MEMORY_ADVICE))
+            return findings
         text = f"this check failed: {type(error).__name__}: {error}"
         findings.append(fault(check.subject, text, "report this as a defect of the program"))
     return findings

@@ -37,9 +37,12 @@ class History:
         self._throttle = LogThrottle(log, _SILENCE)
 
     async def status(self, series: str) -> HistoryStatus:
-        """Return the last day of a series, which is that of the whole program without a name."""
+        """Return the last day of a series, which is that of the whole program without a name; raise NotSampledError."""
         now = self._clock()
-        samples, names = await asyncio.to_thread(self._look, series, int(now // MINUTE))
+        try:
+            samples, names = await in_thread(self._look, series, int(now // MINUTE))
+        except OSError as error:
+            raise NotSampledError(f"the history can't be read: {reason(error)}") from None
         return HistoryStatus(now, sorted(filter(None, names)), samples)
 
     async def run(self) -> None:
@@ -76,7 +79,7 @@ async def keeping_history(path: str, read: Read) -> AsyncIterator[ReadHistory]:
         yield _none
         return
     try:
-        file = await asyncio.to_thread(HistoryFile, Path(path))
+        file = await in_thread(HistoryFile, Path(path))
     except OSError as error:
         log.error("%s: %s; the page has no history until that is corrected", path, reason(error))
         yield _none

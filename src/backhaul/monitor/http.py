@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any, Final
 
+from backhaul.net.resolver import find
 from backhaul.wire.http1 import HeadError, RequestReader
 from backhaul.wire.http1 import Request as Head
 
@@ -44,16 +45,46 @@ _NO_HTTP: Final = Response(b"bad request\n", status=HTTPStatus.BAD_REQUEST)
 _TOO_MANY: Final = Response(b"too many readers\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
+async def _sockets(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets for all addresses of ``host``; raise OSError."""
+    if both := _both_families(host, port):
+        return [both]
+    found = await find(host)
+    opened: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys(found):
+            opened.append(_bound(family, address[0], port))
+    except OSError:
+        for sock in opened:
+            sock.close()
+        raise
+    return opened
+
+
 def _both_families(host: str, port: int) -> socket.socket | None:
     """Return a socket for all addresses if ``host`` is a wildcard: in Go, and so in v0.7.2, this includes IPv6."""
     if host not in {"0.0.0.0", "::"} or not socket.has_dualstack_ipv6():
         return None
     try:
-        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return _bound(socket.AF_INET6, "::", port, both=True)
     except OSError as error:
         if error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # IPv6 is switched off: use IPv4
             return None
         raise
+
+
+def _bound(family: int, host: str, port: int, *, both: bool = False) -> socket.socket:
+    """Return a socket whose protocol is named, without which asyncio leaves Nagle's algorithm on; raise OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class HttpServer:
@@ -80,7 +111,7 @@ class HttpServer:
         self._max_visitors = max_visitors
         self._max_streams = max_streams
         self._grace = grace
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._sock: socket.socket | None = None  # the one passed to `serve`
         self._visits: dict[Task[None], None] = {}  # the oldest first
         self._answering: set[Task[None]] = set()  # those of them whose request has arrived
@@ -93,11 +124,9 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen and return the port, which the system chooses for 0; raise OSError if that fails."""
-        if sock := _both_families(host, port):
-            self._server = await asyncio.start_server(self._welcome, sock=sock, limit=_READ_SIZE)
-        else:
-            self._server = await asyncio.start_server(self._welcome, host, port, limit=_READ_SIZE)
-        number: int = self._server.sockets[0].getsockname()[1]
+        sockets = await _sockets(host, port)
+        number: int = sockets[0].getsockname()[1]
+        self._servers = [await asyncio.start_server(self._welcome, sock=sock, limit=_READ_SIZE) for sock in sockets]
         return number
 
     async def serve(self, sock: socket.socket) -> None:
@@ -105,14 +134,15 @@ class HttpServer:
         self._sock = sock
         copy = sock.dup()  # uvloop closes it some time
         if sock.family == socket.AF_UNIX:
-            self._server = await asyncio.start_unix_server(self._welcome, sock=copy, limit=_READ_SIZE, **_LEAVE_FILE)
+            server = await asyncio.start_unix_server(self._welcome, sock=copy, limit=_READ_SIZE, **_LEAVE_FILE)
         else:
-            self._server = await asyncio.start_server(self._welcome, sock=copy, limit=_READ_SIZE)
+            server = await asyncio.start_server(self._welcome, sock=copy, limit=_READ_SIZE)
+        self._servers = [server]
 
     async def stop(self) -> None:
         """Close the server and its connections; answers that are being made have a moment to leave."""
-        if self._server:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         if self._sock:
             self._sock.close()
         for stream in self._streams:

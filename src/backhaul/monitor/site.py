@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import logging
 import time
@@ -17,6 +18,7 @@ import msgspec
 from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.system.expiry import Expiry
+from backhaul.threads import in_thread
 
 from . import legacy, names
 from .http_messages import Request, Respond, Response, Stream
@@ -200,7 +202,9 @@ class Site:
         from .prometheus import Figures  # noqa: PLC0415 - as above
 
         sources = self._sources
-        certificates = await asyncio.to_thread(self._ends) if self._expiries else {}
+        certificates: dict[str, float] = {}
+        with contextlib.suppress(OSError):  # there is no thread now
+            certificates = await in_thread(self._ends) if self._expiries else {}
         status = await sources.survey()
         return Figures(status, self._usage(status), sources.times(), certificates)
 

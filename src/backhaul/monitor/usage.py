@@ -18,7 +18,7 @@ from msgspec import Meta, Struct, field
 
 from backhaul.errors import UNREADABLE, reason
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.threads import in_thread
+from backhaul.threads import in_thread, in_thread_or_here
 
 from . import files
 from .settings import LOG_INTERVAL
@@ -121,13 +121,13 @@ async def keeping(
     Yields a function that returns the present bytes of each port over all runs.
     """
     usage_log = UsageLog(path, read)
-    await asyncio.to_thread(usage_log.load)
+    await in_thread_or_here(usage_log.load)
     try:
         async with background(_write_now_and_then(usage_log, interval)):
             yield usage_log.totals
     finally:
         usage_log.tick()
-        await asyncio.to_thread(usage_log.save)
+        await in_thread_or_here(usage_log.save)
 
 
 async def _write_now_and_then(usage_log: UsageLog, interval: float) -> None:

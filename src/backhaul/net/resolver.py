@@ -17,6 +17,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
+from backhaul.threads import in_thread
+from backhaul.wire.targets import parse_ip
+
 Found = tuple[tuple[int, Any], ...]
 """Families and socket addresses with any port, in the order in which to try them."""
 Answer = Found | OSError
@@ -38,6 +41,17 @@ def look_up(name: str) -> Found:
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 first: v0.7.2 dials nothing else if there is any
     return tuple((family, address) for family, _, _, _, address in found)
+
+
+async def find(name: str) -> Found:
+    """Return the addresses of a host by one look-up, of which nothing is remembered; raise OSError.
+
+    The event loop must look nothing up: uvloop's aborts the program if no thread can start.
+    """
+    try:
+        return look_up(name) if parse_ip(name) else await in_thread(look_up, name)
+    except UnicodeError:
+        raise OSError(errno.EINVAL, "no valid host name") from None
 
 
 class Query:

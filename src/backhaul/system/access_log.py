@@ -8,6 +8,7 @@ from typing import Final
 
 from backhaul.errors import reason
 from backhaul.reports import UserEnd
+from backhaul.threads import in_thread_or_here
 
 from .access_lines import Lines, stamp
 from .access_writer import Sink, Writer
@@ -74,7 +75,7 @@ class AccessLog:
     async def close(self) -> None:
         """Write the last lines, as long as that does not take too long."""
         self._flush()
-        await asyncio.to_thread(self._writer.close, self._last_write)
+        await in_thread_or_here(self._writer.close, self._last_write)
 
     def _tick(self, now: float) -> None:
         self._moment = now
@@ -86,6 +87,8 @@ class AccessLog:
         """Make lines of the users."""
         users, self._users = self._users, []
         if self._writer.waiting + len(users) > self._most:
+            if not self._dropped:
+                log.warning("access_log: %d lines wait for a write; further ones are dropped", self._writer.waiting)
             self._dropped += len(users)
         elif users:
             self._writer.add(self._lines(users), len(users))

@@ -119,7 +119,9 @@ class JournalSink:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+    os.set_blocking(file, True)  # only a FIFO without a reader is not waited for
+    return file
 
 
 def _write_all(file: int, data: bytes) -> None:

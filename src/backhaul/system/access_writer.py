@@ -1,5 +1,6 @@
 """The thread that writes the access log, so that no disk delays the tunnel."""
 
+import errno
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class _Piece(NamedTuple):
 
 
 class Writer:
-    """Writes to ``sink`` in a thread. One other thread calls all methods."""
+    """Writes to ``sink`` in a thread, which the first lines start. One other thread calls all methods."""
 
     def __init__(self, sink: Sink, report: Report) -> None:
         """Let the thread call ``report`` after each write, with the number of lines, and the error if it failed."""
@@ -39,8 +40,7 @@ class Writer:
         self._wake = threading.Event()
         self._reopening = False
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     @property
     def waiting(self) -> int:
@@ -55,17 +55,33 @@ class Writer:
     def wake(self) -> None:
         """Write the waiting lines."""
         self._wake.set()
+        self._start()
 
     def reopen(self) -> None:
         """Write the waiting lines, and reopen the sink."""
         self._reopening = True
-        self._wake.set()
+        self.wake()
 
     def close(self, timeout: float) -> None:
-        """Write the waiting lines, close the sink, and wait for that until ``timeout``."""
+        """Write the waiting lines, close the sink, and wait for that until ``timeout``, or without one for a thread."""
         self._closing = True
-        self._wake.set()
-        self._thread.join(timeout)
+        self.wake()
+        if self._thread:
+            self._thread.join(timeout)
+        else:
+            self._run()
+
+    def _start(self) -> None:
+        """Start the thread, or report that it can't start; the lines wait for the next attempt."""
+        if self._thread:
+            return
+        thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._report(0, OSError(errno.EAGAIN, str(error)))
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         while not self._closing:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -13,6 +14,8 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from backhaul.errors import BackhaulError
+from backhaul.net.resolver import find
+from backhaul.threads import in_thread
 
 Send = Callable[[bytes], Coroutine[Any, Any, None]]
 """Delivers a JSON document; raises EventError or OSError if that fails."""
@@ -72,8 +75,7 @@ async def _told(process: asyncio.subprocess.Process, document: bytes) -> None:
 
 async def _post(parts: SplitResult, document: bytes) -> None:
     """Send a POST; only an answer of 2xx is a success, and no redirect is followed."""
-    tls = await asyncio.to_thread(ssl.create_default_context) if parts.scheme == "https" else None
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or _PORTS[parts.scheme], ssl=tls)
+    reader, writer = await _connect(parts)
     try:
         writer.write(_request(parts, document))
         status = _STATUS.match(await reader.readline())
@@ -85,6 +87,19 @@ async def _post(parts: SplitResult, document: bytes) -> None:
         raise EventError("the answer is no HTTP")
     if not status[1].startswith(b"2"):
         raise EventError(f"it answered with status {status[1].decode()}")
+
+
+async def _connect(parts: SplitResult) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the first of the server's addresses that accepts; raise OSError with the error of the last one."""
+    tls = await in_thread(ssl.create_default_context) if parts.scheme == "https" else None
+    name, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    failure = OSError(errno.EADDRNOTAVAIL, "the name has no address")
+    for _, address in await find(name):
+        try:
+            return await asyncio.open_connection(address[0], port, ssl=tls, server_hostname=name if tls else None)
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 def _request(parts: SplitResult, document: bytes) -> bytes:

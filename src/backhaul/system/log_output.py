@@ -61,6 +61,9 @@ class LogOutput:
 
     def finish(self, timeout: float = LAST_WRITE) -> None:
         """Wait for the last lines, but no longer than ``timeout``."""
+        with self._lock:
+            if self._waiting and not self._thread:
+                self._start()
         if thread := self._thread:
             thread.join(timeout)
 
@@ -90,8 +93,26 @@ class LogOutput:
         self._waiting.append(data)
         self._size += len(data)
         if not self._thread:
-            self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+            self._start()
+
+    def _start(self) -> None:
+        """Start the thread, or write here what does not block if it can't start; the rest waits for the next line."""
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        try:
             self._thread.start()
+        except RuntimeError:
+            self._thread = None
+            self._write_here()
+
+    def _write_here(self) -> None:
+        most = 1 if self._terminal else select.PIPE_BUF
+        while self._waiting and self._is_ready(0):
+            data = self._waiting[0]
+            written = self._write_some(data[:most])
+            self._size -= written
+            self._waiting[0] = data[written:]
+            if written == len(data):
+                self._waiting.popleft()
 
     def _run(self) -> None:
         """Write until no line waits."""

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 import msgspec
 
 from backhaul.errors import UNREADABLE, BackhaulError, reason
+from backhaul.threads import in_thread
 
 from .calls import ask
 
@@ -127,7 +128,6 @@ class _Successor:
     """
 
     def __init__(self, path: Path, own: int) -> None:
-        self._loop = asyncio.get_running_loop()
         self._path = path
         self._own = own
         self._asked: asyncio.Future[bool] | None = None
@@ -137,10 +137,10 @@ class _Successor:
         if _inode(self._path) in {0, self._own}:
             return False
         if self._asked and self._asked.done():
-            if self._asked.result():
+            if not self._asked.exception() and self._asked.result():
                 return True
             self._asked = None
-        self._asked = self._asked or self._loop.run_in_executor(None, _follows, self._path)
+        self._asked = self._asked or asyncio.ensure_future(in_thread(_follows, self._path))
         return False
 
 

@@ -27,6 +27,9 @@ class FailedAttempts:
 
     def add(self, remote: str, error: Exception, now: float) -> None:
         """Log a failed attempt."""
+        if out_of_memory(error):
+            self.crashed(error)
+            return
         text = f"can't connect to {remote}: {reason(error)}"
         if isinstance(error, TransportError) and now < self._until:
             log.debug("%s", text)

@@ -1,6 +1,5 @@
 """The common part of all doors: the choice between a protected tunnel and v0.7.2's way."""
 
-import asyncio
 import logging
 from abc import ABC, abstractmethod
 from typing import Final
@@ -10,6 +9,7 @@ from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.net.ways import make_dialer
 from backhaul.security.psk import pre_shared_key
+from backhaul.threads import in_thread
 from backhaul.transports.client_end import Answer, DoorEvents, Opened
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.checks import Check, Health
@@ -98,7 +98,7 @@ class SealingDoor(ABC):
         """
         unanswered = UnansweredError()
         for _ in range(len(self._tokens)):
-            await asyncio.to_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
+            await in_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
             try:
                 return await self._connect_sealed()
             except SilentError as error:
@@ -117,7 +117,7 @@ class SealingDoor(ABC):
 
     async def measure(self) -> Answer:
         """Ask the server on a connection of its own whether this client fits. Raises OSError or TransportError."""
-        await asyncio.to_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
+        await in_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
         try:
             return await self._ask()
         except UnansweredError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
-from backhaul.errors import BackhaulError
+from backhaul.errors import BackhaulError, out_of_memory
 
 from .conditions import Resource, answer_with
 from .mime import content_type
@@ -113,17 +113,26 @@ class Directory:
         self._thread.shutdown(wait=False)
 
     async def _look_for(self, path: str) -> "OpenFile | _Folder":
-        future = self._thread.submit(self._find, path)
+        future = self._submit(self._find, path)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             future.add_done_callback(_abandon)
             raise
 
+    def _submit(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> "Future[Result]":
+        """Let the thread do ``work``; raise _RefusedError, and do it never, if the thread can't start."""
+        try:
+            return self._thread.submit(work, *args, **kwargs)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            self._thread = ThreadPoolExecutor(1, "decoy")  # the old one would do it later
+            raise _RefusedError(500) from None
+
     async def in_thread(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Call ``work``, which may wait for a disk, in the thread."""
-        future = self._thread.submit(work, *args, **kwargs)
-        return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(self._submit(work, *args, **kwargs))
 
     def submit_close(self, fd: int) -> None:
         """Close a descriptor when the thread has done all earlier work."""
