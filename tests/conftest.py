@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from hypothesis import settings
 from tests.support.net import free_port
+from tests.support.program import kill_all
 from tests.support.public import TARGET, Public
 from tests.support.tunnel import BUILT, NO_WAIT, Net
 
@@ -62,8 +63,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Replace lone surrogates in a log: xdist can't transfer a report with them."""
+    """Kill the programs of a test that has failed; replace lone surrogates in a log, which xdist can't transfer."""
     report = yield
+    if report.failed:
+        kill_all()
     report.sections = [(title, text.encode(errors="replace").decode()) for title, text in report.sections]
     return report
 

@@ -65,15 +65,16 @@ class Stage:
 
     async def client(self) -> Program:
         """Start the client as a program, and a server here."""
-        await self._net.server(self._bind, self._ports)
+        server = await self._net.server(self._bind, self._ports)
         lines = f'remote_addr = "{HOST}:{self._bind}"'
         program = await Program.start("-c", write(self._folder, self._net, "client", lines))
         await program.line("connected to")
+        await until(lambda: server.tunnel.connected)
         return program
 
     async def user(self) -> tuple[Peer, Peer]:
         """Return a user and their connection to the target."""
-        return await asyncio.gather(self._net.dial(self._port), self._listener.accept())
+        return await self._net.dial(self._port), await self._listener.accept()
 
 
 @pytest.mark.parametrize("transport", BUILT)

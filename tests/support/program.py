@@ -1,12 +1,15 @@
 """The program as a separate process, as users run it."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from .net import PATIENCE
 
@@ -21,12 +24,24 @@ def passing(descriptors: Sequence[int], names: Sequence[str], variables: str = "
     return ("bash", "-c", f'exec {redirections}; {variables} exec "$@"', "bash")
 
 
+_RUNNING: Final[weakref.WeakSet["Program"]] = weakref.WeakSet()
+
+
+def kill_all() -> None:
+    """Kill what a test has left running: uvloop closes no loop as long as a process writes to a pipe of it."""
+    for program in list(_RUNNING):
+        if not program.has_ended:
+            with contextlib.suppress(ProcessLookupError):
+                program.signal(signal.SIGKILL)
+
+
 class Program:
     """A running ``python -m backhaul`` with its log."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.lines: list[str] = []
+        _RUNNING.add(self)
 
     @classmethod
     async def start(
@@ -79,12 +94,17 @@ class Program:
         """The process id."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """True if the process has ended."""
+        return self._process.returncode is not None
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
 
     async def kill(self) -> None:
         """Kill it, unless it has ended."""
-        if self._process.returncode is None:
+        if not self.has_ended:
             self._process.kill()
         await self.ended()

@@ -1,5 +1,6 @@
 """Tunnels in this process: configurations, both ends, and tools of tests for them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,7 +159,8 @@ class Net(Sockets):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._close()
+        async with asyncio.timeout(3 * PATIENCE):  # nothing else ends a test whose time is over
+            await self._close()
 
     async def echo(self, host: str = HOST, port: int = 0, greeting: bytes = b"") -> int:
         """Start an echo service; return its port."""
