@@ -93,6 +93,7 @@ def make_relay(poller: Poller, config: ServerConfig | ClientConfig, patience: Pa
     flows = FlowTable(config.udp_max_flows, config.udp_timeout, grain=GRAIN)
     relay = Relay(poller, flows=flows, patience=_patient(config, patience), backlog_limit=backlog_limit())
     _set_resumption(relay, config)
+    relay.copies.count = config.udp_copies
     return relay
 
 
@@ -100,6 +101,7 @@ def change_relay(relay: Relay, config: ServerConfig | ClientConfig) -> None:
     """Use another configuration for the data plane; users in flight stay."""
     patience = _patient(config, relay.patience)
     relay.apply(patience, max_flows=config.udp_max_flows, flow_timeout=config.udp_timeout)
+    relay.copies.count = config.udp_copies
     _set_resumption(relay, config)
 
 

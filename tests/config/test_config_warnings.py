@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.config import CLIENT, PORTS, SERVER, TOKEN, client, server
+from tests.support.config import CLIENT, PORTS, SERVER, TOKEN, client, problems, server
 
 from backhaul.config import ClientConfig, ServerConfig, load
 from backhaul.config.doors import bare_tokens
@@ -68,6 +68,15 @@ def test_settings_without_effect_are_warned_of() -> None:
     assert sessions == "mux_version, mux_con: no effect on transport udp, only on tcpmux, wsmux, wssmux; remove it here"
     assert parse(on("udp", FULL_SERVER) + "accept_udp = false\nmux_con = 8").warnings == ()
     assert "tls_verify = true" in parse(on("wss", CLIENT) + f'tls_ca = "{__file__}"').warnings[-1]
+
+
+def test_copies_of_datagrams_need_numbers() -> None:
+    text = on("udp", FULL_SERVER) + "udp_copies = 2\n"
+    [problem] = problems(text)
+    assert problem.startswith("server.udp_copies: needs encryption = true, by which the other end knows a copy; ")
+    assert parse(text + "encryption = true").udp_copies == 2
+    [warning] = parse(FULL_SERVER + "udp_copies = 2").warnings
+    assert warning == "udp_copies: no effect on transport tcp, only on udp; remove it here"
 
 
 @pytest.mark.parametrize(

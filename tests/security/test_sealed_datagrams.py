@@ -35,6 +35,19 @@ def test_datagrams_in_any_order_are_opened_once(cipher: Cipher, payloads: list[b
     assert all(len(datagram) == len(payload) + OVERHEAD for datagram, payload in sealed.items())
 
 
+def test_a_repeat_and_an_old_one_are_spent_and_nothing_else_is() -> None:
+    sealer, opener = pair()
+    sealed = [sealer.seal(b"") for _ in range(SIZE + 1)]
+    assert opener.open(sealed[1]) is not None
+    assert [opener.spent(memoryview(datagram)) for datagram in (sealed[1], sealed[2], sealed[1][:-1])] == [
+        True,
+        False,
+        False,
+    ]
+    assert opener.open(sealed[-1]) is not None
+    assert opener.spent(sealed[0])
+
+
 @given(st.integers(0, (1 << 48) - 1))
 def test_the_first_bytes_of_a_datagram_are_known_in_advance(number: int) -> None:
     sealer, opener = pair(number=number)

@@ -82,14 +82,17 @@ class RecordingNat(Nat):
         return 0 if self.holding else 1
 
 
-async def through_a_nat(net: UdpNet, *, lost: int = 0) -> Scene:
-    """Start both ends, with two tunnels; so many of the client's first datagrams are lost."""
+async def through_a_nat(net: UdpNet, *, lost: int = 0, client: str = "") -> Scene:
+    """Start both ends, with two tunnels; so many of the client's first datagrams are lost.
+
+    ``client`` is more of its configuration.
+    """
     bind_port, port, echo = free_port(), free_port(), net.udp_echo()
     server = await net.server(bind_port, [f"{HOST}:{port}={echo.port}"])
     control = net.middlebox(bind_port)
     nat = RecordingNat(net, control.port, bind_port, lost)
-    client = await net.client(control.port, "connection_pool = 2")
-    tunnel = Tunnel(server, client, bind_port, [port], net)
+    other = await net.client(control.port, f"connection_pool = 2\n{client}")
+    tunnel = Tunnel(server, other, bind_port, [port], net)
     await until(lambda: tunnel.connected)
     return Scene(tunnel, nat, echo, net.udp(port), net, control)
 

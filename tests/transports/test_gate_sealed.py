@@ -138,7 +138,7 @@ class TestHandshake:
         assert f"a client at 127.0.0.1 {REPLACED}" in caplog.text
         assert public.server.tunnel.connected
 
-    @pytest.mark.limits(sign_of_life=0.001, handshake_timeout=30.0)
+    @pytest.mark.limits(sign_of_life=0.001, handshake_timeout=30.0, respite=30.0)
     @pytest.mark.parametrize("patient", [False, True])
     async def test_a_network_that_confirms_nothing_is_not_answered(self, public: Public, *, patient: bool) -> None:
         client = await connected(public, OTHER_ADDRESS)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from backhaul.net.endpoints import Address
+from backhaul.relay.copies import Copies
 from backhaul.security.datagrams import EPOCH_BITS, DatagramOpener
 from backhaul.security.derive import step
 from backhaul.security.records import Cipher, make_aead
@@ -27,7 +28,7 @@ class Client:
         self._secret = keys.datagrams(b"announcements")[1]
         self._announcers = announcers
         self.tunnels: list[bytes] = []
-        self.session = ProtectedServer(keys, 0, self, self, announcers.enter_blocks)
+        self.session = ProtectedServer(keys, 0, self, self, copies=Copies(), enter_blocks=announcers.enter_blocks)
 
     def announced(self, announcement: Announcement, order: int, address: Address) -> None:
         assert (order >> BLOCK_BITS, address) == (len(self.tunnels), ADDRESS)
@@ -57,7 +58,7 @@ class Client:
         return self._announcers.find(self.announcement(block)) is self.session
 
 
-def test_a_client_that_leaves_out_numbers_has_three_blocks_at_most() -> None:
+async def test_a_client_that_leaves_out_numbers_has_three_blocks_at_most() -> None:
     client = Client(Announcers(Credentials({})))
     for block in range(40):
         client.announce(block)
@@ -65,7 +66,7 @@ def test_a_client_that_leaves_out_numbers_has_three_blocks_at_most() -> None:
     assert [block for block in range(45) if client.expected(block)] == [38, 39, 40]
 
 
-def test_a_session_takes_no_block_of_another_one_nor_ends_it() -> None:
+async def test_a_session_takes_no_block_of_another_one_nor_ends_it() -> None:
     announcers = Announcers(Credentials({}))
     first, second = Client(announcers), Client(announcers)  # with the same keys
     announcers.leave("", second.session)

@@ -21,6 +21,8 @@ def problems(config: Config) -> Iterator[str]:
     yield from _web(config)
     if config.encryption and config.security == "legacy":
         yield 'encryption: needs security = "auto" or "required"'
+    if config.udp_copies > 1 and config.facts.datagrams and not config.encryption:
+        yield "udp_copies: needs encryption = true, by which the other end knows a copy; set it, or remove udp_copies"
     if "\0" in config.sniffer_log:
         yield "sniffer_log: no file can have this name; correct the path"
     if isinstance(config, ServerConfig):

@@ -9,7 +9,7 @@ from backhaul.wire.transports import TRANSPORTS, Transport, TransportName
 
 from .address import Address, parse_bind, parse_page_host
 from .events import parse_on_event
-from .keys import MUX, STREAM, TCP, WEB, key
+from .keys import MUX, STREAM, TCP, UDP, WEB, key
 from .messages import choices
 from .secret import Secret
 from .values import LOG_LEVELS, LogLevel, parse_log_level, parse_token, parse_tokens, parse_url_path
@@ -19,6 +19,7 @@ DEFAULT_TOKEN = Secret("musix")  # v0.7.2, cmd/defaults.go: used by an end witho
 MAX_KEEPALIVE = 32767  # seconds: MAX_TCP_KEEPIDLE of Linux, include/net/tcp.h
 MIN_MSS = 88  # bytes: TCP_MIN_MSS of Linux, the least that TCP_MAXSEG accepts beside 0
 MAX_MSS = 32767  # bytes: MAX_TCP_WINDOW of Linux, the most that TCP_MAXSEG accepts
+MAX_COPIES = 4  # on a line that loses half of the datagrams, a sixteenth remains lost
 MAX_FRAME = 65535  # bytes: a smux frame counts its payload in 16 bits
 
 Metric = Literal["default", "prometheus"]
@@ -188,6 +189,16 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         ),
     ] = 64
     udp_timeout: Annotated[int, key("A UDP flow ends after this long without a datagram.", ge=1, unit="seconds")] = 60
+    udp_copies: Annotated[
+        int,
+        key(
+            "How often each datagram is sent, for lines that lose some. Copies follow at intervals of 10 ms, and the "
+            "other end uses the first that arrives. Needs `encryption = true`, which numbers datagrams.",
+            ge=1,
+            le=MAX_COPIES,
+            on=UDP,
+        ),
+    ] = 1
     udp_max_flows: Annotated[int, key("Maximum number of UDP flows at a time.", ge=1)] = 4096
     half_close_timeout: Annotated[
         int,

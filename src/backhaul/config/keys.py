@@ -17,6 +17,7 @@ ALL: tuple[TransportName, ...] = get_args(TransportName)
 # Sets of transports on which keys have an effect, in the order of the table of transports.
 TCP = tuple(one.name for one in TRANSPORTS.values() if not one.http and not one.datagrams)
 STREAM = tuple(one.name for one in TRANSPORTS.values() if not one.datagrams)
+UDP = tuple(one.name for one in TRANSPORTS.values() if one.datagrams)
 DEDICATED = tuple(one.name for one in TRANSPORTS.values() if not one.mux and not one.datagrams)
 MUX = tuple(one.name for one in TRANSPORTS.values() if one.mux)
 WEB = tuple(one.name for one in TRANSPORTS.values() if one.http)

@@ -13,6 +13,7 @@ from backhaul.state import RelayState
 
 from .budget import DEFAULT_LIMIT, Budget
 from .connections import InFlight, Joined, Session
+from .copies import Copies
 from .flows import FlowTable
 from .late_frames import LateFrames
 from .outcome import Done, Outcome
@@ -56,6 +57,7 @@ class Relay:
         self.flows = FlowTable() if flows is None else flows
         self.patience = patience
         self.resumption = Resumption()
+        self.copies = Copies()
         self.pings = Pings(lambda: self.patience.silence, poller.faults)
         self.late_frames = LateFrames(lambda: self.patience.late, poller.faults)
         self._watched: dict[Joined, tuple[int, int, float]] = {}

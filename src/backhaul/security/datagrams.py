@@ -126,6 +126,10 @@ class DatagramOpener:
         """Return whether no datagram with this number was used, as far as can be told."""
         return self._window.fresh(number)
 
+    def spent(self, datagram: bytes | memoryview) -> bool:
+        """Return whether a datagram bears a number that was used, or is too old to tell."""
+        return len(datagram) >= OVERHEAD and not self._window.fresh(self.number(datagram))
+
     def use(self, number: int) -> bool:
         """Mark the number of an authentic datagram as used; return whether it was fresh."""
         return self._window.use(number)

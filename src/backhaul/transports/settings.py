@@ -54,6 +54,8 @@ class GateLimits:
     lingering_timeout: float = 5.0  # seconds of silence in a body that is discarded; nginx's
     lingering_time: float = 30.0  # seconds for all of such a body; nginx's
     upstream_timeout: float = 60.0  # seconds for a connection to the website of a decoy, and for its silence; nginx's
+    respite: float = 2.0
+    """Seconds in which a network may leave 31 handshakes unconfirmed; after more it gets no answers for as long."""
     failures: int = 30
     """Failed proofs within ``failure_window`` that bar an address; a client that retries every 3 s makes 20."""
     failure_window: float = 60.0  # seconds

@@ -13,9 +13,7 @@ from .public_end import Gate
 from .settings import CarrierLimits, ServerSettings
 
 if TYPE_CHECKING:
-    from backhaul.relay.resources import Timekeeper
-
-    from .carriers.resources import UdpServerResources
+    from .carriers.resources import UdpServerResources, UdpTunnelResources
 
 
 def make_udp_server(settings: ServerSettings, limits: CarrierLimits, poller: Poller, gate: Gate) -> UdpServer:
@@ -28,9 +26,9 @@ def make_udp_server(settings: ServerSettings, limits: CarrierLimits, poller: Pol
 class AllTunnels:
     """The socket, and the tunnels of each client."""
 
-    def __init__(self, socket: TunnelSocket, timekeeper: "Timekeeper") -> None:
+    def __init__(self, socket: TunnelSocket, relay: "UdpTunnelResources") -> None:
         self.socket = socket
-        self._timekeeper = timekeeper
+        self._relay = relay
         self._by_client: dict[str, ClientTunnels] = {}
 
     @property
@@ -41,7 +39,7 @@ class AllTunnels:
     def of(self, client: str) -> ClientTunnels:
         """Return the tunnels of the client with this name."""
         if client not in self._by_client:
-            self._by_client[client] = ClientTunnels(self.socket, self._timekeeper, client)
+            self._by_client[client] = ClientTunnels(self.socket, self._relay, client)
         return self._by_client[client]
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from backhaul.mux.resources import ResumableResources
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
+from backhaul.relay.copies import Copies
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import Patience
 from backhaul.relay.resources import ChannelResources, JointResources, PairResources, SplicedResources, Timekeeper
@@ -85,7 +86,13 @@ class MuxClientResources(ResumableResources, JointResources, Protocol):
     flows: FlowTable
 
 
-class UdpServerResources(Timekeeper, Protocol):
+class UdpTunnelResources(Timekeeper, Protocol):
+    """The parts for the tunnels of transport udp of one client on the server."""
+
+    copies: Copies
+
+
+class UdpServerResources(UdpTunnelResources, Protocol):
     """The parts for the socket and the tunnels of transport udp on the server."""
 
     poller: Poller
@@ -96,6 +103,7 @@ class UdpClientResources(Protocol):
     """The parts for the tunnels of transport udp on the client."""
 
     poller: Poller
+    copies: Copies
     flows: FlowTable
     patience: Patience
     resumption: Resumption

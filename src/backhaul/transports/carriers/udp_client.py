@@ -203,7 +203,7 @@ class UdpClient(DoorClient):
             return V072Client(self._settings.tokens)
         from .udp_protected import ProtectedClient  # noqa: PLC0415 - loads cryptography
 
-        return ProtectedClient(self._door.keys)
+        return ProtectedClient(self._door.keys, self.relay.copies)
 
     def _announce_no_more(self) -> None:
         if self._announcing:
@@ -301,7 +301,7 @@ class _Tunnel:
             self._heard = False
         elif time.monotonic() - self._announced > self._owner.relay.patience.unheard:
             self._owner.unheard(self)
-        self._socket.send(self._line.seal(batch))
+        self._line.send(batch, self._transmit)
 
     def close(self) -> None:
         """Close the socket, and drop the datagrams that wait."""
@@ -309,6 +309,11 @@ class _Tunnel:
         self._early.close()
         self._flow = None
         self._owner.closed(self)
+
+    def _transmit(self, batch: Batch) -> None:
+        """Send datagrams of the flow, or a copy of them, unless it has ended."""
+        if self._flow:
+            self._socket.send(batch)
 
     def _use(self, sock: socket.socket) -> None:
         relay = self._owner.relay

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from backhaul.net.endpoints import Address
 from backhaul.net.udp import Counters
+from backhaul.relay.copies import Transmit
 from backhaul.transports.auth import OwnTokens
 from backhaul.wire.announcements import IDLE, PING, Announcement
 from backhaul.wire.datagrams import Batch
@@ -36,8 +37,8 @@ class Line(Protocol):
     def number(self) -> int:
         """The number of the assignment."""
 
-    def seal(self, batch: Batch) -> Batch:
-        """Return the datagrams that carry those of ``batch``."""
+    def send(self, batch: Batch, transmit: Transmit) -> None:
+        """Call ``transmit`` with the datagrams that carry those of ``batch``, perhaps again later."""
 
     def open(self, batch: Batch, address: Address) -> Batch:
         """Return the flow's datagrams that those of ``batch`` carry; act on messages about tunnels."""
@@ -105,9 +106,9 @@ class BareLine:
         self._messages = messages
         self.number = number
 
-    def seal(self, batch: Batch) -> Batch:
-        """Return ``batch``."""
-        return batch
+    def send(self, batch: Batch, transmit: Transmit) -> None:
+        """Send ``batch``."""
+        transmit(batch)
 
     def open(self, batch: Batch, address: Address) -> Batch:
         """Return the datagrams that are no messages."""

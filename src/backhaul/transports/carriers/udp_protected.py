@@ -12,6 +12,7 @@ from typing import Final
 
 from backhaul.net.endpoints import Address
 from backhaul.net.udp import Counters
+from backhaul.relay.copies import Copies, Transmit
 from backhaul.security.datagrams import OVERHEAD, DatagramOpener, DatagramSealer
 from backhaul.security.session import SessionKeys
 from backhaul.wire.announcements import (
@@ -31,25 +32,33 @@ from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
 
 from .udp_dialect import Announced, Announcing, Assigned, BareLine, Line, Messages, Received
 
+Seals = tuple[DatagramSealer, DatagramOpener]
+"""The keys of both directions."""
+
 _LINE: Final = Struct("!8sQ")
 _MOST: Final = MAX_PAYLOAD - OVERHEAD
 
 
 class SealedLine:
-    """Carries each datagram sealed; those that can't be opened are dropped and counted."""
+    """Carries each datagram sealed, several times if ``copies`` says so; drops and counts those it can't open."""
 
-    __slots__ = ("_counters", "_messages", "_opener", "_sealer", "number")
+    __slots__ = ("_copies", "_counters", "_messages", "_opener", "_sealer", "number")
 
-    def __init__(
-        self, messages: Messages, number: int, sealer: DatagramSealer, opener: DatagramOpener, counters: Counters
-    ) -> None:
+    def __init__(self, messages: Messages, number: int, seals: Seals, counters: Counters, copies: Copies) -> None:
         self._messages = messages
-        self._sealer = sealer
-        self._opener = opener
+        self._sealer, self._opener = seals
         self._counters = counters
+        self._copies = copies
         self.number = number
 
-    def seal(self, batch: Batch) -> Batch:
+    def send(self, batch: Batch, transmit: Transmit) -> None:
+        """Send the datagrams, sealed, and copies of them later."""
+        sealed = self._sealed(batch)
+        transmit(sealed)
+        if self._copies.count > 1:
+            self._copies.repeat(sealed, transmit)
+
+    def _sealed(self, batch: Batch) -> Batch:
         """Return the datagrams, sealed; one that is too large then is dropped and counted."""
         seal = self._sealer.seal
         sealed = [seal(datagram) for datagram in batch if len(datagram) <= _MOST]
@@ -64,9 +73,12 @@ class SealedLine:
             payload = unseal(datagram)
             if payload is not None:
                 opened.append(payload)
-            elif len(datagram) not in self._messages.sizes or not self._messages.take(datagram, address):
+            elif not self._opener.spent(datagram) and not self._take(datagram, address):
                 self._counters.dropped += 1
         return opened
+
+    def _take(self, datagram: bytes | memoryview, address: Address) -> bool:
+        return len(datagram) in self._messages.sizes and self._messages.take(datagram, address)
 
 
 class ProtectedServer:
@@ -80,6 +92,8 @@ class ProtectedServer:
         order: int,
         announced: Announced,
         messages: Messages,
+        *,
+        copies: Copies,
         enter_blocks: Callable[[Iterable[int], Announcing], None],
     ) -> None:
         """Use an ``order`` that is higher than all of the session before; ``messages`` is as for ``V072Server``.
@@ -90,6 +104,7 @@ class ProtectedServer:
         self._order = order
         self._announced = announced
         self._messages = messages
+        self._copies = copies
         self._enter_blocks = enter_blocks
         self._sealer, self._opener = _seals(keys, b"announcements")
         self._numbers = itertools.count(1)
@@ -124,7 +139,7 @@ class ProtectedServer:
     def assign(self, tunnel: bytes, target: str, counters: Counters) -> Assigned:
         """Assign a tunnel, with a message that is sealed again each time."""
         assignment = Assignment(tunnel, next(self._numbers), target)
-        line = _line(self._keys, assignment, self._messages, counters)
+        line = _line(self._keys, assignment, self._messages, counters, self._copies)
         return Assigned(line, functools.partial(self._message, assignment))
 
     def _message(self, assignment: Assignment) -> bytes:
@@ -136,8 +151,9 @@ class ProtectedClient:
 
     repeats = True
 
-    def __init__(self, keys: SessionKeys) -> None:
+    def __init__(self, keys: SessionKeys, copies: Copies) -> None:
         self._keys = keys
+        self._copies = copies
         self._sealer, self._opener = _seals(keys, b"announcements")
 
     def announce(self, tunnel: bytes, number: int) -> Batch:
@@ -154,7 +170,7 @@ class ProtectedClient:
             return None
         self._opener.use(number)
         repeats = _Assignments(self._opener, assignment.target)
-        return Received(_line(self._keys, assignment, repeats, counters), assignment.target)
+        return Received(_line(self._keys, assignment, repeats, counters, self._copies), assignment.target)
 
 
 class _Assignments:
@@ -171,14 +187,14 @@ class _Assignments:
         return self._opener.decrypt(self._opener.number(datagram), datagram) is not None
 
 
-def _line(keys: SessionKeys, assignment: Assignment, messages: Messages, counters: Counters) -> Line:
+def _line(keys: SessionKeys, assignment: Assignment, messages: Messages, counters: Counters, copies: Copies) -> Line:
     if not keys.payload:
         return BareLine(messages, assignment.number)
-    sealer, opener = _seals(keys, b"tunnel" + _LINE.pack(assignment.tunnel, assignment.number))
-    return SealedLine(messages, assignment.number, sealer, opener, counters)
+    seals = _seals(keys, b"tunnel" + _LINE.pack(assignment.tunnel, assignment.number))
+    return SealedLine(messages, assignment.number, seals, counters, copies)
 
 
-def _seals(keys: SessionKeys, label: bytes) -> tuple[DatagramSealer, DatagramOpener]:
+def _seals(keys: SessionKeys, label: bytes) -> Seals:
     sends, receives = keys.datagrams(label)
     return DatagramSealer(sends, keys.cipher), DatagramOpener(receives, keys.cipher)
 

@@ -134,7 +134,7 @@ class Tunnel:
                 self._unconfirmed.send(batch)
             else:  # v0.7.2 would pass a second one on to the target
                 self._confirm()
-        self.owner.transmit(self._assigned.line.seal(batch), self.address)
+        self._assigned.line.send(batch, self._transmit)
 
     def close(self) -> None:
         """Give up the address, because the flow has ended."""
@@ -151,6 +151,11 @@ class Tunnel:
             self.flow.close()
         else:
             self.owner.forget(self)
+
+    def _transmit(self, batch: Batch) -> None:
+        """Send datagrams of the flow, or a copy of them, unless it has ended."""
+        if self.flow:
+            self.owner.transmit(batch, self.address)
 
     def _confirm(self) -> None:
         self._confirmed = True

@@ -19,7 +19,7 @@ from .udp_socket import TunnelSocket
 from .udp_tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from backhaul.relay.resources import Timekeeper
+    from .resources import UdpTunnelResources
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -50,11 +50,11 @@ class ClientTunnels:
 
     _events: TunnelEvents
 
-    def __init__(self, socket: TunnelSocket, timekeeper: "Timekeeper", client: str) -> None:
+    def __init__(self, socket: TunnelSocket, relay: "UdpTunnelResources", client: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
         self._announcers = socket.announcers
-        self._timekeeper = timekeeper
+        self._relay = relay
         self._client = client
         self._session: ClientSession = NO_CLIENT
         self._instance = b""  # of the client
@@ -147,7 +147,7 @@ class ClientTunnels:
         if not tunnel:
             # Any other number belongs to a flow that has ended here already.
             if announcement.number == IDLE and order >= self._since and self._session.connected:
-                self._add(Tunnel(self, self._timekeeper, announcement.tunnel, address, order))
+                self._add(Tunnel(self, self._relay, announcement.tunnel, address, order))
         elif announcement.number not in {IDLE, tunnel.number}:  # the client serves a flow that had the tunnel before
             tunnel.end()
         else:
@@ -156,7 +156,7 @@ class ClientTunnels:
     def announced_unnamed(self, address: Address) -> None:
         """Note that a v0.7.2 client has an idle tunnel at this address."""
         if self._session.connected and not self._session.keys and not self._socket.knows(self, address):
-            self._add(Tunnel(self, self._timekeeper, b"", address))
+            self._add(Tunnel(self, self._relay, b"", address))
 
     def _leave_former(self) -> None:
         """Expect announcements no more of former sessions without flows, except the last one, which may be late.
@@ -175,7 +175,14 @@ class ClientTunnels:
             return dialect
         from .udp_protected import ProtectedServer  # noqa: PLC0415 - loads cryptography
 
-        return ProtectedServer(session.keys, self._since, self, self._announcers, self._announcers.enter_blocks)
+        return ProtectedServer(
+            session.keys,
+            self._since,
+            self,
+            self._announcers,
+            copies=self._relay.copies,
+            enter_blocks=self._announcers.enter_blocks,
+        )
 
     def _still_there(self, tunnel: Tunnel, announcement: Announcement, order: int, address: Address) -> None:
         tunnel.alive(confirmed=announcement.number != IDLE)
@@ -214,7 +221,7 @@ class ClientTunnels:
             self._doubtful.pop().leave()
 
     def _ping_later(self) -> None:
-        self._pinging = self._loop.call_later(self._timekeeper.patience.ping, self._ping_again)
+        self._pinging = self._loop.call_later(self._relay.patience.ping, self._ping_again)
 
     def _ping_again(self) -> None:
         """Ping the tunnels of v0.7.2; others are announced by their client."""

@@ -85,7 +85,7 @@ class HttpGate:
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._sessions = Sessions(settings.limits.handshake_timeout, self.reputation, self._credentials, pings.discard)
+        self._sessions = Sessions(settings.limits, self.reputation, self._credentials, pings.discard)
 
     def start(self, events: SharedGateEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""

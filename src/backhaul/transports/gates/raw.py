@@ -83,7 +83,7 @@ class RawGate:
             share=settings.limits.pending_per_address,
             seconds=settings.limits.handshake_timeout,
         )
-        self._sessions = Sessions(settings.limits.handshake_timeout, self.reputation, self._credentials)
+        self._sessions = Sessions(settings.limits, self.reputation, self._credentials)
         self._last_answers = LastAnswers(poller, settings.limits)
         self._silence = SilentConnections(poller, spoke=self.greet, silent=self._admit_silent)
         self._throttle = LogThrottle(log)

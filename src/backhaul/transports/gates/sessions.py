@@ -12,6 +12,7 @@ from backhaul.transports.auth import Credentials
 from backhaul.transports.public_end import SharedGateEvents
 from backhaul.transports.reasons import RENEWED, taken_over
 from backhaul.transports.session import ClientSession
+from backhaul.transports.settings import GateLimits
 from backhaul.wire.checks import Health
 from backhaul.wire.messages import Refusal
 from backhaul.wire.peer import Peer
@@ -32,7 +33,6 @@ NO_CLIENT: Final = "it belongs to no client that is connected"
 # of them displaces those of the same network and client: behind a proxy all clients have the same network.
 _MIN_UNCONFIRMED = 64
 _UNCONFIRMED_OF_CLIENT = 32  # in one network; each costs a curve operation
-_RESPITE = 2.0  # seconds without answers after as many have lapsed
 # Control channels of a client within a minute that have no consequence; one that retries every 3 s makes 20.
 _MOST_RETURNS = 60
 _MINUTE = 60.0
@@ -67,18 +67,18 @@ class Sessions:
 
     def __init__(
         self,
-        patience: float,
+        limits: GateLimits,
         reputation: Reputation,
         credentials: Credentials,
         left: Callable[["GateSession"], None] = lambda _session: None,
     ) -> None:
-        """``patience`` is the time in seconds for confirming a handshake; ``left`` gets each closed session.
+        """``left`` gets each closed session.
 
         As many handshakes may be unconfirmed as there are ``credentials``: all clients may return at once.
         """
         self._credentials = credentials
         self._loop = asyncio.get_running_loop()
-        self._patience = patience
+        self._patience = limits.handshake_timeout
         self._reputation = reputation
         self._left = left
         self._throttle = LogThrottle(log)
@@ -87,8 +87,8 @@ class Sessions:
         self._addresses: Counter[str] = Counter()  # of all sessions
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
         self._sources: Crowd[GateSession] = Crowd()  # of those
-        most = _UNCONFIRMED_OF_CLIENT
-        self._lapsed = Failures(most - 1, window=_RESPITE, first=_RESPITE, longest=_RESPITE)
+        most, respite = _UNCONFIRMED_OF_CLIENT - 1, limits.respite
+        self._lapsed = Failures(most, window=respite, first=respite, longest=respite)
         self._returns = Failures(_MOST_RETURNS, window=_MINUTE, first=_FIRST_PAUSE, longest=_MINUTE)
         self.met_a_client = False
         """True once any client has proved its token."""
