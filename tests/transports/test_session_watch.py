@@ -1,0 +1,243 @@
+"""The client's watch over its sessions, with sessions and a clock that the test moves."""
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from backhaul.relay.patience import Patience
+from backhaul.transports.carriers.watch import Cause, Watch
+
+JITTER = 0.2
+PATIENCE = Patience().unacknowledged
+
+
+class Timer:
+    """A call at a time, unless it is cancelled."""
+
+    def __init__(self, due: float, call: Callable[[], None]) -> None:
+        self.due = due
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Loop:
+    """A clock with timers."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[Timer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(self.now + delay, call))
+        return self.timers[-1]
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, and make the calls that are due."""
+        end = self.now + seconds
+        while due := [timer for timer in self.waiting if timer.due <= end]:
+            first = min(due, key=lambda timer: timer.due)
+            self.timers.remove(first)
+            self.now = first.due
+            first.call()
+        self.now = end
+
+    @property
+    def waiting(self) -> list[Timer]:
+        return [timer for timer in self.timers if not timer.cancelled]
+
+
+@dataclass
+class Limits:
+    """The limits of a connection; 0 is none."""
+
+    max_age: float = 0
+    max_bytes: int = 0
+
+
+@dataclass(eq=False)
+class Session:
+    """A session, which the test moves; its mark ``paused`` is that of its smux session."""
+
+    conn: socket.socket
+    kept: bool = True
+    parked: bool = False
+    closed: bool = False
+    paused: bool = False
+    unacknowledged: int = 0
+    signs: int = 5
+    sent: int = 700
+    received: int = 300
+    streams: int = 0
+    asked: int = 0
+
+    @property
+    def session(self) -> "Session":
+        return self
+
+    def __len__(self) -> int:
+        return self.streams
+
+    def ask(self) -> None:
+        self.asked += 1
+
+
+@dataclass
+class Stand:
+    """A watch and what it wants."""
+
+    link: Session
+    loop: Loop = field(default_factory=Loop)
+    resumption: Limits = field(default_factory=Limits)
+    patience: Patience = field(default_factory=Patience)
+    wants: list[Cause] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        resources: Any = self
+        self.watch = Watch(resources, lambda _, cause: self.wants.append(cause))
+
+    def reconnect(self) -> None:
+        """Give the session another connection, which the watch sees at its next look."""
+        self.link.conn.close()
+        self.link.conn = socket.socket()
+        self.loop.run(self.patience.look)
+
+    def begin(self) -> None:
+        link: Any = self.link
+        self.watch.add(link)
+
+    def wanted(self, seconds: float) -> set[Cause]:
+        """Return what the watch wants within some seconds."""
+        self.wants.clear()
+        self.loop.run(seconds)
+        return set(self.wants)
+
+
+@pytest.fixture
+def stand() -> Iterator[Stand]:
+    stand = Stand(Session(socket.socket()))
+    stand.begin()
+    yield stand
+    stand.link.conn.close()
+
+
+def test_a_session_without_acknowledgements_wants_another_connection(stand: Stand) -> None:
+    assert stand.wanted(60) == set()
+    stand.link.unacknowledged = 1
+    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
+    stand.link.signs += 1
+    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
+    stand.link.unacknowledged = 0
+    assert stand.wanted(60) == set()
+
+
+def test_each_connection_in_vain_gets_twice_as_long(stand: Stand) -> None:
+    stand.link.unacknowledged = 1
+    for factor in (1, 2, 4, 8, 16, 32, 32):
+        assert stand.wanted(factor * PATIENCE) == set()
+        assert stand.wanted(2) == {Cause.SILENT}
+        stand.reconnect()
+
+
+def test_a_connection_that_worked_changes_no_patience(stand: Stand) -> None:
+    stand.reconnect()
+    stand.link.unacknowledged = 1
+    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
+
+
+def test_without_limits_no_connection_is_replaced(stand: Stand) -> None:
+    stand.link.sent += 1 << 40
+    assert stand.wanted(60) == set()
+
+
+def test_a_sign_of_life_ends_the_longer_patience(stand: Stand) -> None:
+    stand.link.unacknowledged = 1
+    stand.loop.run(PATIENCE + 1)
+    stand.reconnect()
+    stand.link.signs += 1
+    stand.loop.run(stand.patience.look)
+    stand.reconnect()
+    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
+
+
+def test_an_end_that_reads_nothing_can_not_tell(stand: Stand) -> None:
+    stand.link.unacknowledged, stand.link.paused = 1, True
+    assert stand.wanted(60) == set()
+    stand.link.paused = False
+    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
+
+
+@pytest.mark.parametrize("mark", ["kept", "parked"])
+def test_sessions_that_can_not_be_resumed_now_are_left_alone(stand: Stand, mark: str) -> None:
+    stand.link.unacknowledged, stand.link.streams = 1, 1
+    setattr(stand.link, mark, not getattr(stand.link, mark))
+    assert stand.wanted(60) == set()
+    assert stand.link.asked == 0
+
+
+def test_a_silent_session_with_users_is_asked_once(stand: Stand) -> None:
+    stand.loop.run(60)
+    assert stand.link.asked == 0
+    stand.link.streams = 1
+    stand.loop.run(60)
+    assert stand.link.asked == 1
+    stand.link.received += 1
+    stand.loop.run(PATIENCE)
+    assert stand.link.asked == 1
+    stand.loop.run(1)
+    assert stand.link.asked == 2
+
+
+@pytest.mark.parametrize("direction", ["sent", "received"])
+def test_a_connection_is_replaced_after_some_bytes(stand: Stand, direction: str) -> None:
+    stand.resumption.max_bytes = 1000
+    setattr(stand.link, direction, getattr(stand.link, direction) + int(1000 * (1 - JITTER)))
+    assert stand.wanted(60) == set()
+    setattr(stand.link, direction, getattr(stand.link, direction) + int(1000 * 2 * JITTER) + 1)
+    assert stand.wanted(1) == {Cause.ROTATION}
+
+
+def test_a_connection_is_replaced_after_some_time_although_its_server_was_asked(stand: Stand) -> None:
+    stand.resumption.max_age, stand.link.streams = 100, 1
+    assert stand.wanted(100 * (1 - JITTER)) == set()
+    assert stand.wanted(100 * 2 * JITTER + 1) == {Cause.ROTATION}
+    stand.reconnect()
+    assert stand.wanted(100 * (1 - JITTER)) == set()
+
+
+def test_connections_are_not_replaced_together(stand: Stand) -> None:
+    stand.resumption.max_age = 100
+    links = [Session(stand.link.conn) for _ in range(50)]
+    for stand.link in links:
+        stand.begin()
+    stand.loop.run(100)
+    assert 0 < len(stand.wants) < len(links) * 100 * JITTER / stand.patience.look
+
+
+def test_nothing_is_looked_at_after_the_last_session(stand: Stand) -> None:
+    stand.link.closed = True
+    stand.loop.run(1)
+    assert stand.loop.waiting == []
+    stand.link = Session(stand.link.conn, unacknowledged=1)
+    stand.begin()
+    assert stand.wanted(PATIENCE + 1) == {Cause.SILENT}
+
+
+def test_a_look_at_once_is_in_the_place_of_the_next(stand: Stand) -> None:
+    stand.resumption.max_bytes, stand.link.sent = 1, 1 << 20
+    stand.watch.look()
+    assert stand.wants == [Cause.ROTATION]
+    assert len(stand.loop.waiting) == 1
