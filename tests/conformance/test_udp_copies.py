@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from tests.support.net import until
+from tests.support.tunnel import change
 from tests.support.udp_line import ProtectedNet, Scene, through_a_nat
 
 WORDS = [b"word %d" % number for number in range(20)]
@@ -39,6 +41,18 @@ async def test_whatever_is_lost_once_arrives_once(way: str) -> None:
         assert not scene.user.heard
         assert list(times.values()).count(2) >= len(WORDS)
         assert dropped(scene) == 0
+
+
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_a_reload_changes_the_copies_of_users_in_flight(end: str) -> None:
+    async with ProtectedNet("encryption = true") as net:
+        scene = await used(net)
+        await change(scene.tunnel.server if end == "server" else scene.tunnel.client, udp_copies=3)
+        times: dict[bytes, int] = {}
+        passed = losing_the_first(times)
+        setattr(scene.nat, "downwards" if end == "server" else "upwards", passed)
+        assert await scene.user.ask(b"word") == b"echo:word"
+        await until(lambda: 3 in times.values())
 
 
 async def test_copies_that_arrive_are_no_datagrams_and_not_dropped_ones() -> None:
