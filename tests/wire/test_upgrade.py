@@ -133,6 +133,7 @@ def test_a_request_with_the_token_has_no_message() -> None:
 def test_a_sealed_request_and_its_answer_hold_messages_and_no_token() -> None:
     request = read_request(make_sealed())
     assert sealed_message(request) == MESSAGE
+    assert b"x-user-id" not in request.headers
     assert not upgrade_problem(request)
     assert bearer(request) is None
     assert not is_direct_v072(request)

@@ -121,7 +121,7 @@ class Asked:
     """The parts of a request that do not prove anything.
 
     ``host`` is ``remote_addr`` as configured. ``user_id`` is a random number below 2^31, which is also at the end of
-    the path of a tunnel connection.
+    the path of a tunnel connection; a request with a message does not name it.
     """
 
     path: str
@@ -135,7 +135,8 @@ class Asked:
 
 def request(asked: Asked, token: bytes) -> bytes:
     """Return the request that v0.7.2 sends; ``token`` is one line."""
-    return _request(asked, asked.host, b"Authorization: Bearer " + token, b"")
+    user_id = f"X-User-Id: {asked.user_id}\r\n".encode()
+    return _request(asked, asked.host, proof=b"Authorization: Bearer " + token + b"\r\n", last=user_id)
 
 
 def sealed_request(asked: Asked, message: bytes) -> bytes:
@@ -144,18 +145,14 @@ def sealed_request(asked: Asked, message: bytes) -> bytes:
     Its ``Host`` is that of a browser, because proxies may compare it with a name (HAProxy: ``hdr(host)``).
     """
     host = asked.host.removesuffix(f":{asked.default_port}")
-    return _request(asked, host, b"", b"Cookie: " + _cookie(message) + b"\r\n")
+    return _request(asked, host, proof=b"Cookie: " + _cookie(message) + b"\r\n")
 
 
-def _request(asked: Asked, host: str, authorization: bytes, cookie: bytes) -> bytes:
+def _request(asked: Asked, host: str, *, proof: bytes, last: bytes = b"") -> bytes:
+    """Return a request with the line of a proof, and one at the end, which v0.7.2 alone has."""
     start = f"GET {asked.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {asked.user_agent}\r\n".encode()
-    if authorization:
-        start += authorization + b"\r\n"
-    rest = (
-        f"Sec-WebSocket-Key: {asked.key.decode()}\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
-        f"X-User-Id: {asked.user_id}\r\n\r\n"
-    )
-    return start + b"Connection: Upgrade\r\n" + cookie + rest.encode()
+    upgrade = f"Sec-WebSocket-Key: {asked.key.decode()}\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
+    return start + proof + b"Connection: Upgrade\r\n" + upgrade.encode() + last + b"\r\n"
 
 
 def sealed_message(request: Request) -> bytes:
