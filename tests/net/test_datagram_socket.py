@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,8 +14,11 @@ from tests.support.net import HOST, until
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import Poller
 from backhaul.net.pollers import make_poller
+from backhaul.net.sockets import bind_datagrams
 from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
+
+IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0  # <linux/in.h>; missing in the socket module
 
 SO_NO_CHECK = 11  # <asm-generic/socket.h>; missing in the socket module
 
@@ -97,6 +101,13 @@ async def test_unsendable_datagrams_are_counted_and_the_others_arrive(two: tuple
     await until(lambda: len(receiver.datagrams) == 2)
     assert receiver.datagrams == [b"before", b"after"]
     assert sender.counters.dropped == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
+@pytest.mark.parametrize("host", [HOST, "::"])
+def test_routers_may_fragment_datagrams(host: str) -> None:
+    with bind_datagrams(host, 0) as sock:
+        assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == IP_PMTUDISC_DONT
 
 
 async def test_runs_that_the_path_refuses_leave_one_by_one(two: tuple[Inbox, Inbox]) -> None:

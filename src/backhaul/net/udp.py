@@ -35,6 +35,9 @@ _WHOLE = [_IN]
 
 _OFFLOAD = sys.platform == "linux"
 _UDP_SEGMENT = 103  # <linux/udp.h>; missing in the socket module
+# By default Linux forbids routers to fragment datagrams that fit the MTU of the first link. Where the path has a smaller
+# one, and ICMP is filtered, they vanish: those of a WireGuard that would have let routers fragment them.
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # <linux/in.h>; missing in the socket module
 _NOT_SEGMENTED = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO})  # above the MTU, or not supported by the device
 _MOST_SEGMENTS = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
 _MOST_SEGMENTED = 65487  # bytes: 65535 less the headers of IPv6 and UDP
@@ -256,6 +259,7 @@ def prepare(sock: socket.socket) -> None:
     offer(sock, socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
     offer(sock, socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
     if _OFFLOAD:
+        offer(sock, socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
         try:
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
         except OSError:  # Linux before 5.0: datagrams arrive one by one
