@@ -1,5 +1,7 @@
 """The tunnel before a reload of the client, which serves users until the new one is connected."""
 
+import logging
+
 import msgspec
 import pytest
 from tests.support.net import echo, free_port, until
@@ -27,7 +29,10 @@ async def moved_first(tunnel: Tunnel, **keys: object) -> int:
     return port
 
 
-async def test_a_reload_opens_the_new_tunnel_before_it_leaves_the_old_one(any_net: Net) -> None:
+async def test_a_reload_opens_the_new_tunnel_before_it_leaves_the_old_one(
+    any_net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     tunnel, told = await started(any_net)
     user = await tunnel.user()
     await change(tunnel.client, keepalive_period=7)
@@ -37,6 +42,8 @@ async def test_a_reload_opens_the_new_tunnel_before_it_leaves_the_old_one(any_ne
     await echo(await tunnel.user(), b"a new one")
     assert [(notice.event, notice.reason) for notice in told] == [("lost", RENEWED), ("connected", "")]
     assert tunnel.server.tunnel.opened == 2
+    assert [record.levelname for record in caplog.records if RENEWED in record.getMessage()] == ["INFO"]
+    assert "waiting for the client to reconnect" not in caplog.text
 
 
 @every_second

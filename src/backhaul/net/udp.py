@@ -35,8 +35,8 @@ _WHOLE = [_IN]
 
 _OFFLOAD = sys.platform == "linux"
 _UDP_SEGMENT = 103  # <linux/udp.h>; missing in the socket module
-# By default Linux forbids routers to fragment datagrams that fit the MTU of the first link. Where the path has a smaller
-# one, and ICMP is filtered, they vanish: those of a WireGuard that would have let routers fragment them.
+# By default Linux forbids routers to fragment datagrams that fit the MTU of the first link. Where the path has a
+# smaller one, and ICMP is filtered, they vanish: those of a WireGuard that would have let routers fragment them.
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # <linux/in.h>; missing in the socket module
 _NOT_SEGMENTED = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO})  # above the MTU, or not supported by the device
 _MOST_SEGMENTS = 64  # UDP_MAX_SEGMENTS of Linux before 6.9

@@ -10,6 +10,7 @@ from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.state import ServedState, SessionState
 from backhaul.transports.public_end import ServerTransport
+from backhaul.transports.reasons import RENEWED
 from backhaul.transports.session import ClientSession, protection_of
 from backhaul.transports.settings import CarrierLimits
 from backhaul.wire.checks import Check, Health
@@ -291,7 +292,10 @@ class ServerTunnel:
             self._client_restarts()
         else:
             self.absence.begin(self._timings.absence)
-        log.warning("control channel%s lost: %s; waiting for the client to reconnect", self._whose, reason)
+        if reason == RENEWED:  # a reload of the client, or a line that it took for dead
+            log.info("control channel%s replaced: %s", self._whose, reason)
+        else:
+            log.warning("control channel%s lost: %s; waiting for the client to reconnect", self._whose, reason)
         self._news.lost(reason, self.client)
         self._changed()
 
