@@ -19,6 +19,8 @@ from backhaul.mux.link import Link
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.pollers import make_poller
 from backhaul.net.predicates import retransmissions
+from backhaul.net.udp import Counters
+from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.patience import Patience
@@ -50,6 +52,14 @@ class Scene:
         channel.attach(joined)
         joined.start()
         return user, stream.id
+
+    def flow(self) -> DatagramChannel:
+        """Return a flow of datagrams that has a stream."""
+        channel = SmuxChannel(self.link, self.link.session.open())
+        flow = DatagramChannel(channel, Counters())
+        channel.attach(flow)
+        flow.start(lambda _batch: None, lambda: None)
+        return flow
 
     @property
     def parked(self) -> int:
@@ -114,6 +124,19 @@ async def test_small_messages_of_many_streams_wait_for_one_frame_together(scene:
     assert between <= FRAME
 
 
+async def test_a_small_message_waits_for_at_most_one_frame_of_a_flow_of_datagrams(scene: Scene) -> None:
+    quiet, number = await scene.user()
+    pump = asyncio.ensure_future(_flood(scene.flow()))
+    reader = Frames(scene.far)
+    await slow_down(scene, reader)
+    sent = scene.sent() + len(reader.rest)
+    await quiet.send(ECHO)
+    await until(lambda: scene.parked == 2)
+    ahead = await reader.until(number) - sent
+    pump.cancel()
+    assert ahead <= FRAME + HEADER_SIZE
+
+
 @pytest.mark.parametrize("scene", [math.inf], indirect=True)
 async def test_a_connection_that_takes_its_bytes_soon_gets_large_pieces(scene: Scene) -> None:
     bulk, number = await scene.user()
@@ -172,6 +195,12 @@ async def _pump(peer: Peer) -> None:
     loop = asyncio.get_running_loop()
     while True:
         await loop.sock_sendall(peer.sock, bytes(1 << 16))
+
+
+async def _flood(flow: DatagramChannel) -> None:
+    while True:
+        flow.send([bytes(1000)] * 10)
+        await asyncio.sleep(0)
 
 
 def _ioctl(sock: socket.socket, request: int) -> int:

@@ -178,6 +178,18 @@ def test_a_queue_keeps_the_newest_that_fit(batch: list[bytes], limit: int) -> No
     assert counters.dropped == len(batch) - len(kept)
 
 
+@given(st.lists(st.binary(max_size=200), max_size=60), st.integers(1, 2000))
+def test_a_queue_gives_its_oldest_datagrams_in_pieces(batch: list[bytes], size: int) -> None:
+    queue = DatagramQueue(Counters())
+    queue.send(batch)
+    taken: list[bytes] = []
+    while queue:
+        piece = queue.take_some(size)
+        assert sum(len(datagram) + 64 for datagram in piece[:-1]) < size
+        taken += piece
+    assert (taken, queue.size) == (batch, 0)
+
+
 def test_a_queue_does_not_grow_with_empty_datagrams() -> None:
     counters = Counters()
     queue = DatagramQueue(counters)

@@ -1,5 +1,6 @@
 """Datagrams in a connection that is blocked or ends."""
 
+import socket
 import struct
 from collections.abc import AsyncIterator
 
@@ -78,6 +79,15 @@ async def test_a_blocked_stream_continues(scene: Scene) -> None:
     for text in (b"after", b"and after that"):  # the first one may still wait
         scene.stream.send([text])
         assert (await scene.peer.receive_some()) == join([text])
+
+
+async def test_a_stream_that_accepts_bytes_again_leaves_the_rest_in_the_queue(scene: Scene) -> None:
+    scene.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # otherwise the kernel takes them all
+    scene.flood()
+    full = scene.stream.queued
+    while scene.stream.queued == full:
+        await scene.peer.receive_some()
+    assert scene.stream.queued > full // 4
 
 
 async def test_a_congested_flow_queues_less(scene: Scene) -> None:

@@ -77,7 +77,7 @@ class DatagramQueue:
             self._datagrams.append(bytes(datagram))
             self.size += len(datagram) + _ENTRY
         while self.size > self.limit:
-            self.size -= len(self._datagrams.popleft()) + _ENTRY
+            self._pop(self._datagrams)
             self._counters.dropped += 1
 
     def take(self) -> list[bytes]:
@@ -86,6 +86,21 @@ class DatagramQueue:
         self._datagrams = None
         self.size = 0
         return taken
+
+    def take_some(self, size: int) -> list[bytes]:
+        """Remove and return the oldest datagrams, oldest first, until they have ``size`` bytes with their overhead."""
+        waiting, left = self._datagrams, self.size - size
+        if waiting is None or left <= 0:
+            return self.take()
+        taken = []
+        while self.size > left:
+            taken.append(self._pop(waiting))
+        return taken
+
+    def _pop(self, waiting: deque[bytes]) -> bytes:
+        datagram = waiting.popleft()
+        self.size -= len(datagram) + _ENTRY
+        return datagram
 
     def close(self) -> None:
         """Drop the remaining datagrams."""

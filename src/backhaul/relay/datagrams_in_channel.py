@@ -122,7 +122,7 @@ class DatagramChannel:
     def _wait(self) -> None:
         if not self._waiting:
             self._waiting = True
-            self._channel.park(self, bulk=False)
+            self._channel.park(self, bulk=self._queue.size > self._piece)
 
     def _go_on(self) -> None:
         if self._ended is None:
@@ -130,8 +130,13 @@ class DatagramChannel:
         self._waiting = False
         if self._unsent:
             self._write(self._unsent)
-        if not self._waiting and self._queue:
+        while self._queue and not self._waiting:
             if self._channel.blocked:
                 self._wait()
             else:
-                self._write(memoryview(join(self._queue.take())))
+                self._write(memoryview(join(self._queue.take_some(self._piece))))
+
+    @property
+    def _piece(self) -> int:
+        """The bytes that leave the queue at once: on a slow connection other users wait for them."""
+        return min(self._channel.burst, self._channel.quantum)

@@ -11,15 +11,24 @@ from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter
 
-# Bytes that the kernel may hold unsent. Further datagrams wait in a queue, where the oldest can still be dropped.
-NOTSENT_LOWAT = 1 << 17
+# Bytes that the kernel may hold unsent. Further datagrams wait in a queue, where the oldest can still be dropped. On a
+# line of 2 Mbit/s they wait for 130 ms; more bytes save no CPU time (measured on a fast line with 128 KiB).
+NOTSENT_LOWAT = 1 << 15
 # If answers are late, the path is full already. The flow then queues a quarter, so the datagrams that get through are
 # fresh. It opens no second connection as v0.7.2 does, because to the target that would be another user.
 CONGESTED_QUEUE_BYTES = QUEUE_BYTES // 4
+# Bytes that leave the queue at once: once joined they can't be dropped, however old they get on a slow line.
+_PIECE = 1 << 15
 _IN = shared_buffer(1 << 18)  # shared: every read is handled before the next
 
 Join = Callable[[Batch], bytes]
 Received = Callable[[Batch], None]
+
+
+def keep_fresh(sock: socket.socket) -> None:
+    """Set up a connection for datagrams, which leave at once or wait in a queue. Raises OSError for a broken socket."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # batches are joined before, not in the kernel
+    offer_tcp(sock, "TCP_NOTSENT_LOWAT", NOTSENT_LOWAT)
 
 
 class DatagramStream:
@@ -66,8 +75,7 @@ class DatagramStream:
         self._unsent: bytes | memoryview = b""
         self._received: Received = _ignore
         self._ended: Callable[[], None] | None = None
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # batches are joined here, not in the kernel
-        offer_tcp(sock, "TCP_NOTSENT_LOWAT", NOTSENT_LOWAT)
+        keep_fresh(sock)
 
     @property
     def queued(self) -> int:
@@ -118,8 +126,8 @@ class DatagramStream:
 
     def _writable(self) -> None:
         self._write(self._unsent)
-        if not self._unsent and self._queue:
-            self._write(self._join(self._queue.take()))
+        while self._queue and not self._unsent:
+            self._write(self._join(self._queue.take_some(_PIECE)))
         if not self._unsent and self._sock.fileno() >= 0:
             self._poller.ignore_writable(self._sock)
 

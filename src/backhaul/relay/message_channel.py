@@ -15,6 +15,7 @@ from backhaul.net.predicates import acknowledge
 from .budget import ANYBODY
 from .channel import SHARED, Consumer
 from .codec import MAX_PONGS, Codec
+from .datagrams_over_tcp import keep_fresh
 from .message_sender import MessageSender
 from .rest import BROKEN, read_rest
 from .unfinished import Unfinished
@@ -113,10 +114,10 @@ class MessageChannel(MessageSender):
         if not (active or self.blocked):
             self._transmit(self._codec.ping())
 
-    def disable_nagle(self) -> None:
-        """Let small messages leave at once, whatever ``nodelay`` is; datagrams are joined before."""
+    def expect_datagrams(self) -> None:
+        """Let messages leave at once, whatever ``nodelay`` is, and only a few of them wait in the kernel."""
         if not self.broken:
-            self._conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_fresh(self._conn)
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
         """Call the only consumer, ``consumer``, when the connection is no longer blocked."""

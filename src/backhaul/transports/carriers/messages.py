@@ -95,7 +95,7 @@ class MessageIdle(SilentConnection):
             channel = self._channel(self._announce(self._for_flow(flow.target)))
         except OSError:
             return False
-        channel.disable_nagle()
+        channel.expect_datagrams()
         consumer = DatagramChannel(channel, flow.counters)
         consumer.start(flow.from_far, flow.close)
         channel.start(consumer)
@@ -284,7 +284,7 @@ class MessageArrival:
 
     def _join_flow(self, channel: MessageChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows
-        channel.disable_nagle()
+        channel.expect_datagrams()
         consumer = DatagramChannel(channel, flows.counters)
         flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
