@@ -145,8 +145,9 @@ async def test_a_disk_that_is_slow_costs_lines_and_no_time(sink: Sink, caplog: p
     log = AccessLog(sink, numbers, most_waiting=4, interval=0, batch=2)
     for user in users(*range(10)):
         log.write(user)
+    assert caplog.messages == ["access_log: 4 lines wait for a write; further ones are dropped"]
     sink.open.set()
-    await until(lambda: "dropped" in caplog.text)
+    await until(lambda: "were dropped" in caplog.text)
     await log.close()
     assert sink.lines == [b"0", b"1", b"2", b"3"]
     assert "6 lines were dropped" in caplog.text
@@ -261,6 +262,24 @@ class TestFile:
         sink.write(b"two\n")
         sink.close()
         assert file.read_bytes() == b"two\n"
+
+    def test_a_pipe_without_a_reader_is_not_waited_for_and_one_with_a_reader_is(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "log")
+        sink = FileSink(str(tmp_path / "log"), 100)
+        with pytest.raises(OSError, match="No such device or address"):
+            sink.write(b"one\n")
+        reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(reader, True)
+        many = b"line\n" * 100_000  # more than a pipe takes at once
+        writing = threading.Thread(target=sink.write, args=(many,))
+        writing.start()
+        read = b""
+        while len(read) < len(many):
+            read += os.read(reader, 1 << 16)
+        assert read == many
+        writing.join()
+        sink.close()
+        os.close(reader)
 
 
 class limited:  # noqa: N801 - a context
