@@ -233,6 +233,38 @@ class TestFile:
         sink.close()
         assert [file.name for file in tmp_path.iterdir()] == ["log"]
 
+    def test_a_file_is_filled_and_a_long_line_has_one_of_its_own(self, tmp_path: Path) -> None:
+        sink = FileSink(str(tmp_path / "log"), limit=14)
+        for line in (b"line 1\n", b"line 2\n", b"a line of more than a file\n", b"line 3\n"):
+            sink.write(line)
+        sink.close()
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+            "log": b"line 3\n",
+            "log.1": b"a line of more than a file\n",
+            "log.2": b"line 1\nline 2\n",
+        }
+
+    def test_the_limit_is_given_in_megabytes(self, tmp_path: Path) -> None:
+        file = tmp_path / "log"
+        file.touch()
+        os.truncate(file, (1 << 20) - 4)
+        sink = make_sink(str(file), 1)
+        sink.write(b"one\n")
+        assert not (tmp_path / "log.1").exists()
+        sink.write(b"two\n")
+        sink.close()
+        assert (tmp_path / "log.1").stat().st_size == 1 << 20
+
+    def test_one_descriptor_is_open_at_most(self, tmp_path: Path) -> None:
+        sink = FileSink(str(tmp_path / "log"), limit=10)
+        for again in (repr, FileSink.reopen, lambda _: (tmp_path / "log").unlink(), repr):
+            again(sink)
+            sink.write(b"a line\n")
+            assert len(opened(tmp_path)) == 1
+        sink.close()
+        sink.close()
+        assert opened(tmp_path) == []
+
     @pytest.mark.parametrize("again", [FileSink.reopen, repr])
     def test_a_file_that_another_program_has_renamed(self, again: Callable[[FileSink], object], tmp_path: Path) -> None:
         file = tmp_path / "log"
@@ -280,6 +312,12 @@ class TestFile:
         writing.join()
         sink.close()
         os.close(reader)
+
+
+def opened(folder: Path) -> list[str]:
+    """Return the files of a folder that this process has open."""
+    names = (os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir())
+    return [name for name in names if name.startswith(f"{folder}/")]
 
 
 class limited:  # noqa: N801 - a context

@@ -159,6 +159,7 @@ async def test_events_go_one_by_one_and_too_many_are_dropped(caplog: pytest.LogC
     await until(lambda: way.begun)
     for document in (b"2", b"3", b"4", b"5"):
         sender.send(document)
+        await asyncio.sleep(0)
     assert way.begun == [b"1"]
     assert caplog.messages == ["on_event: x is too slow: events are dropped"]
     way.open.set()
