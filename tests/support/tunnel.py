@@ -15,6 +15,7 @@ from backhaul.config.diff import diff
 from backhaul.config.loader import parse
 from backhaul.net.listeners import Listeners
 from backhaul.net.resolver import LookUp, look_up
+from backhaul.relay.engine import Relay
 from backhaul.relay.patience import Patience
 from backhaul.server import Server
 from backhaul.transports.auth import KnownServers
@@ -135,6 +136,22 @@ class Tunnel:
     def connected(self) -> bool:
         """True if both ends have a control channel."""
         return self.server.tunnel.connected and self.client.tunnel.connected
+
+
+def _left(relay: Relay) -> dict[str, int]:
+    """Return what a relay counts although its end has stopped; a number that is too large or too small stays so."""
+    state, resumption = relay.state(), relay.resumption
+    counts = {
+        "users": state.users,
+        "flows": state.flows,
+        "unsent": state.unsent,
+        "sessions": len(state.links),
+        "half-closed": relay.watched,
+        "resumable": len(resumption.links),
+        "parked": resumption.parked,
+        "spooled": resumption.held,
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 class Net(Sockets):
@@ -283,4 +300,5 @@ class Net(Sockets):
             for service in self._services:
                 await service.stop()
         assert [end.relay.pipes.lent for end in ends] == [0] * len(ends)
+        assert {end: left for end in ends if (left := _left(end.relay))} == {}
         await self._books.balance()

@@ -1,0 +1,87 @@
+"""Files with networks, which change while they are in use."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from tests.support.net import until
+
+from backhaul.errors import BackhaulError
+from backhaul.tunnel.network_files import NetworkFiles
+
+OFTEN = 0.001
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "allowed"
+    write(path, 1)
+    return path
+
+
+def write(path: Path, networks: int) -> None:
+    """Write some networks into a file."""
+    path.write_text("".join(f"198.51.100.{number}\n" for number in range(networks)))
+
+
+async def read(files: NetworkFiles, path: Path, networks: int) -> None:
+    """Wait until some networks have been read."""
+    await until(lambda: files[str(path)].size == networks)
+
+
+async def looks(files: NetworkFiles, other: Path) -> None:
+    """Wait until the files have been looked at twice, of which ``other`` is the last."""
+    for size in (1, 2):
+        write(other, size)
+        await read(files, other, size)
+
+
+async def test_a_change_is_read_and_told_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    other = path.with_name("other")
+    other.touch()
+    files = NetworkFiles(OFTEN)
+    await files.learn({"allow_file": str(path), "deny_file": str(other)})
+    await looks(files, other)
+    write(path, 2)
+    await read(files, path, 2)
+    await looks(files, other)
+    assert [line for line in caplog.messages if str(path) in line] == [f"allow_file: {path}: read again, 2 networks"]
+    files.close()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("x\n")])
+async def test_an_unusable_file_is_told_once(path: Path, damage: object, caplog: pytest.LogCaptureFixture) -> None:
+    other = path.with_name("other")
+    other.touch()
+    files = NetworkFiles(OFTEN)
+    await files.learn({"allow_file": str(path), "deny_file": str(other)})
+    assert callable(damage)
+    damage(path)
+    await until(lambda: caplog.messages)
+    await looks(files, other)
+    (line,) = caplog.messages
+    assert line.startswith(f"allow_file: {path}: ")
+    assert line.endswith("; the list in force stays")
+    assert files[str(path)].size == 1
+    files.close()
+
+
+async def test_a_file_that_returns_is_watched_again(path: Path) -> None:
+    files = NetworkFiles(OFTEN)
+    for named in ({"allow_file": str(path)}, {}, {"allow_file": str(path)}):
+        await files.learn(named)
+    write(path, 2)
+    await read(files, path, 2)
+    files.close()
+
+
+async def test_a_file_that_is_not_named_is_not_read(path: Path) -> None:
+    files = NetworkFiles(OFTEN)
+    await files.learn({"allow_file": str(path)})
+    with pytest.raises(BackhaulError, match="deny_file: /nowhere: no such file"):
+        await files.learn({"deny_file": "/nowhere"})
+    assert files[str(path)].size == 1
+    await files.learn({})
+    assert files[str(path)].size == 0
+    files.close()
