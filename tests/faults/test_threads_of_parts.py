@@ -12,6 +12,7 @@ import pytest
 from tests.monitor.sample import SETTINGS, Tunnel
 from tests.monitor.test_monitor_site import make_site
 from tests.monitor.test_monitor_usage import saved, set_loads
+from tests.support.documents import documents
 from tests.support.net import HOST, Sockets, free_port, until
 from tests.support.threadless import threadless
 from tests.support.tunnel import Net
@@ -31,6 +32,7 @@ from backhaul.system.access_sinks import FileSink
 from backhaul.system.certificate import CERTIFICATE, make, write
 from backhaul.system.event_ways import way_to
 from backhaul.system.log_output import LogOutput
+from backhaul.system.status_socket import serving, socket_name
 
 NO_THREAD = "can't start new thread"
 ADVICE = f"out of memory or threads; reconnecting, users in flight stay: {MEMORY_ADVICE}"
@@ -174,6 +176,18 @@ async def test_a_website_of_files_answers_with_an_error(net: Net, tmp_path: Path
     with threadless():
         assert b"500 Internal Server Error" in await answer_to(net, port, knock("/"))
     assert b"200 OK" in await answer_to(net, port, knock("/"))
+
+
+async def test_a_process_notices_its_successor_later(tmp_path: Path) -> None:
+    path, door = tmp_path / socket_name("x.toml"), documents(lambda: {"config": "x.toml"})
+    async with serving(path, documents(dict)) as replaced:
+        path.rename(tmp_path / "former")
+        async with serving(path, door):
+            with threadless():
+                for _ in range(3):
+                    assert not replaced()
+                    await asyncio.sleep(0)
+            await until(replaced)
 
 
 async def test_a_check_of_the_doctor_has_a_remedy() -> None:
