@@ -6,8 +6,9 @@ import math
 import socket
 import struct
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from tests.support.mux import IdleOwner
@@ -93,10 +94,21 @@ async def scene(request: pytest.FixtureRequest, net: Net) -> AsyncIterator[Scene
     poller.close()
 
 
-async def test_a_small_message_waits_for_at_most_one_frame_of_a_bulk_stream(scene: Scene) -> None:
+async def _bulk_stream(scene: Scene) -> None:
     bulk, _ = await scene.user()
+    await _pump(bulk)
+
+
+async def _bulk_datagrams(scene: Scene) -> None:
+    await _flood(scene.flow())
+
+
+@pytest.mark.parametrize("bulk", [_bulk_stream, _bulk_datagrams])
+async def test_a_small_message_waits_for_at_most_one_frame_of_bulk(
+    scene: Scene, bulk: Callable[[Scene], Coroutine[Any, Any, None]]
+) -> None:
     quiet, number = await scene.user()
-    pump = asyncio.ensure_future(_pump(bulk))
+    pump = asyncio.ensure_future(bulk(scene))
     reader = Frames(scene.far)
     await slow_down(scene, reader)
     sent = scene.sent() + len(reader.rest)
@@ -122,19 +134,6 @@ async def test_small_messages_of_many_streams_wait_for_one_frame_together(scene:
     first, last = min(streams.index(number) for _, number in users), max(streams.index(number) for _, number in users)
     between = sum(length for number, length in seen[first:last] if number == bulk_number)
     assert between <= FRAME
-
-
-async def test_a_small_message_waits_for_at_most_one_frame_of_a_flow_of_datagrams(scene: Scene) -> None:
-    quiet, number = await scene.user()
-    pump = asyncio.ensure_future(_flood(scene.flow()))
-    reader = Frames(scene.far)
-    await slow_down(scene, reader)
-    sent = scene.sent() + len(reader.rest)
-    await quiet.send(ECHO)
-    await until(lambda: scene.parked == 2)
-    ahead = await reader.until(number) - sent
-    pump.cancel()
-    assert ahead <= FRAME + HEADER_SIZE
 
 
 @pytest.mark.parametrize("scene", [math.inf], indirect=True)

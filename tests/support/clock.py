@@ -51,7 +51,16 @@ class Loop:
             timer.callback()
         self.now = until
 
+    def run_for(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.run(self.now + seconds)
+
+    @property
+    def waiting(self) -> int:
+        """The number of timers to come that are not cancelled."""
+        return sum(timer.callback is not bool for _, _, timer in self._due)
+
     @property
     def timers(self) -> int:
-        """The number of timers to come."""
+        """The number of timers to come, cancelled ones included."""
         return len(self._due)

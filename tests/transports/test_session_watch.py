@@ -1,58 +1,18 @@
 """The client's watch over its sessions, with sessions and a clock that the test moves."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tests.support.clock import Loop
 
 from backhaul.relay.patience import Patience
 from backhaul.transports.carriers.watch import Cause, Watch
 
 JITTER = 0.2
 PATIENCE = Patience().unacknowledged
-
-
-class Timer:
-    """A call at a time, unless it is cancelled."""
-
-    def __init__(self, due: float, call: Callable[[], None]) -> None:
-        self.due = due
-        self.call = call
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class Loop:
-    """A clock with timers."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.timers: list[Timer] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
-        self.timers.append(Timer(self.now + delay, call))
-        return self.timers[-1]
-
-    def run(self, seconds: float) -> None:
-        """Let time pass, and make the calls that are due."""
-        end = self.now + seconds
-        while due := [timer for timer in self.waiting if timer.due <= end]:
-            first = min(due, key=lambda timer: timer.due)
-            self.timers.remove(first)
-            self.now = first.due
-            first.call()
-        self.now = end
-
-    @property
-    def waiting(self) -> list[Timer]:
-        return [timer for timer in self.timers if not timer.cancelled]
 
 
 @dataclass
@@ -108,7 +68,7 @@ class Stand:
         """Give the session another connection, which the watch sees at its next look."""
         self.link.conn.close()
         self.link.conn = socket.socket()
-        self.loop.run(self.patience.look)
+        self.loop.run_for(self.patience.look)
 
     def begin(self) -> None:
         link: Any = self.link
@@ -117,7 +77,7 @@ class Stand:
     def wanted(self, seconds: float) -> set[Cause]:
         """Return what the watch wants within some seconds."""
         self.wants.clear()
-        self.loop.run(seconds)
+        self.loop.run_for(seconds)
         return set(self.wants)
 
 
@@ -163,10 +123,10 @@ def test_without_limits_no_connection_is_replaced(stand: Stand) -> None:
 
 def test_a_sign_of_life_ends_the_longer_patience(stand: Stand) -> None:
     stand.link.unacknowledged = 1
-    stand.loop.run(PATIENCE + 1)
+    stand.loop.run_for(PATIENCE + 1)
     stand.reconnect()
     stand.link.signs += 1
-    stand.loop.run(stand.patience.look)
+    stand.loop.run_for(stand.patience.look)
     stand.reconnect()
     assert stand.wanted(PATIENCE) == set()
     assert stand.wanted(1) == {Cause.SILENT}
@@ -189,15 +149,15 @@ def test_sessions_that_can_not_be_resumed_now_are_left_alone(stand: Stand, mark:
 
 
 def test_a_silent_session_with_users_is_asked_once(stand: Stand) -> None:
-    stand.loop.run(60)
+    stand.loop.run_for(60)
     assert stand.link.asked == 0
     stand.link.streams = 1
-    stand.loop.run(60)
+    stand.loop.run_for(60)
     assert stand.link.asked == 1
     stand.link.received += 1
-    stand.loop.run(PATIENCE)
+    stand.loop.run_for(PATIENCE)
     assert stand.link.asked == 1
-    stand.loop.run(1)
+    stand.loop.run_for(1)
     assert stand.link.asked == 2
 
 
@@ -223,14 +183,14 @@ def test_connections_are_not_replaced_together(stand: Stand) -> None:
     links = [Session(stand.link.conn) for _ in range(50)]
     for stand.link in links:
         stand.begin()
-    stand.loop.run(100)
+    stand.loop.run_for(100)
     assert 0 < len(stand.wants) < len(links) * 100 * JITTER / stand.patience.look
 
 
 def test_nothing_is_looked_at_after_the_last_session(stand: Stand) -> None:
     stand.link.closed = True
-    stand.loop.run(1)
-    assert stand.loop.waiting == []
+    stand.loop.run_for(1)
+    assert stand.loop.waiting == 0
     stand.link = Session(stand.link.conn, unacknowledged=1)
     stand.begin()
     assert stand.wanted(PATIENCE + 1) == {Cause.SILENT}
@@ -240,4 +200,4 @@ def test_a_look_at_once_is_in_the_place_of_the_next(stand: Stand) -> None:
     stand.resumption.max_bytes, stand.link.sent = 1, 1 << 20
     stand.watch.look()
     assert stand.wants == [Cause.ROTATION]
-    assert len(stand.loop.waiting) == 1
+    assert stand.loop.waiting == 1
