@@ -43,6 +43,16 @@ async def test_whatever_is_lost_once_arrives_once(way: str) -> None:
         assert dropped(scene) == 0
 
 
+async def test_the_first_datagram_of_a_user_survives_the_loss_of_whatever_is_sent_first() -> None:
+    async with ProtectedNet(COPIES) as net:
+        scene = await through_a_nat(net, client=COPIES)
+        await until(lambda: scene.tunnel.server.tunnel.transport.idle == 2)
+        times: dict[bytes, int] = {}
+        scene.nat.downwards = losing_the_first(times)
+        assert await scene.user.ask(b"hello") == b"echo:hello"
+        assert len(times) == 2  # the target, and the datagram
+
+
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_a_reload_changes_the_copies_of_users_in_flight(end: str) -> None:
     async with ProtectedNet("encryption = true") as net:

@@ -40,6 +40,9 @@ class Line(Protocol):
     def send(self, batch: Batch, transmit: Transmit) -> None:
         """Call ``transmit`` with the datagrams that carry those of ``batch``, perhaps again later."""
 
+    def send_message(self, message: bytes, transmit: Transmit) -> None:
+        """Call ``transmit`` with a message about the tunnel, as often as with datagrams."""
+
     def open(self, batch: Batch, address: Address) -> Batch:
         """Return the flow's datagrams that those of ``batch`` carry; act on messages about tunnels."""
 
@@ -109,6 +112,10 @@ class BareLine:
     def send(self, batch: Batch, transmit: Transmit) -> None:
         """Send ``batch``."""
         transmit(batch)
+
+    def send_message(self, message: bytes, transmit: Transmit) -> None:
+        """Send the message."""
+        transmit([message])
 
     def open(self, batch: Batch, address: Address) -> Batch:
         """Return the datagrams that are no messages."""

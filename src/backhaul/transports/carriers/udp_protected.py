@@ -53,7 +53,13 @@ class SealedLine:
 
     def send(self, batch: Batch, transmit: Transmit) -> None:
         """Send the datagrams, sealed, and copies of them later."""
-        sealed = self._sealed(batch)
+        self._transmit(self._sealed(batch), transmit)
+
+    def send_message(self, message: bytes, transmit: Transmit) -> None:
+        """Send the message, which is sealed, and copies of it later."""
+        self._transmit([message], transmit)
+
+    def _transmit(self, sealed: Batch, transmit: Transmit) -> None:
         transmit(sealed)
         if self._copies.count > 1:
             self._copies.repeat(sealed, transmit)

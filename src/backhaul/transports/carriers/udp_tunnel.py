@@ -129,7 +129,7 @@ class Tunnel:
             other.send([*self._unconfirmed.take(), *batch])
             return
         if not self._confirmed:
-            self.owner.transmit([self._assigned.message()], self.address)
+            self._assigned.line.send_message(self._assigned.message(), self._transmit)
             if self.name:
                 self._unconfirmed.send(batch)
             else:  # v0.7.2 would pass a second one on to the target
