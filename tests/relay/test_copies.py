@@ -48,6 +48,24 @@ async def test_one_means_no_copy() -> None:
     assert line.sent == [[b"b"]]
 
 
+async def test_an_error_ends_no_copies_of_others() -> None:
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+    copies, line = Copies(2, pause=SOON), Line()
+    error = MemoryError()
+
+    def fail(batch: Batch) -> None:
+        del batch
+        raise error
+
+    copies.repeat([b"a"], fail)
+    copies.repeat([b"b"], line.transmit)
+    await line.carries(1)
+    copies.repeat([b"c"], line.transmit)
+    await line.carries(2)
+    assert errors == [error]
+
+
 async def test_a_megabyte_waits_at_most_and_makes_room_again() -> None:
     copies, line = Copies(2, pause=SOON), Line()
     large = [bytes(1 << 19)]

@@ -56,10 +56,14 @@ class Copies:
         self._timer = self._loop.call_at(self._waiting[0].due, self._send) if self._waiting else None
 
     def _send(self) -> None:
-        now = self._loop.time()
+        try:
+            self._send_due(self._loop.time())
+        finally:  # after a lack of memory, for instance, which the event loop logs
+            self._wait()
+
+    def _send_due(self, now: float) -> None:
         while self._waiting and self._waiting[0].due <= now:
             one = self._waiting.popleft()
             self._size -= one.size
             one.transmit(one.batch)
             self._add(one.batch, one.size, one.left - 1, one.transmit)
-        self._wait()
