@@ -13,7 +13,7 @@ from .wording import count, milliseconds
 SUBJECT: Final = "line"
 ROUNDS: Final = 5
 """Connections that measure the round trip: the kernel of the server answers them."""
-REMEDY: Final = "the line loses packets: `mtr` shows where; BBR on both ends suffers least, and udp with udp_copies = 2"
+_REMEDY: Final = "the line loses packets: `mtr` shows where; BBR on both ends suffers least, and udp with udp_copies"
 _LOSSY: Final = 0.02  # part of the segments: TCP without BBR is slow from here on
 
 
@@ -26,7 +26,7 @@ def summarise(arrivals: Sequence[Arrival], connections: Sequence[TcpInfo]) -> Fi
     if lost:
         text += f", {count(lost, 'connection')} of {len(arrivals)} failed"
     if lost or (sent and resent / sent > _LOSSY):
-        return warning(SUBJECT, text, REMEDY)
+        return warning(SUBJECT, text, _REMEDY)
     return ok(SUBJECT, text)
 
 

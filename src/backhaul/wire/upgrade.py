@@ -2,8 +2,8 @@
 
 Requests look like those of Backhaul v0.7.2, but have no ``Sec-WebSocket-Extensions``: compression costs more than it
 saves on data that is mostly encrypted, and a proxy or server that accepted it could use it for every message. Between
-two ends of this program the request has a ``Cookie`` in place of the token, and the answer a ``Set-Cookie``: they hold
-messages of the handshake, or an admission. Proxies pass both.
+two ends of this program the request has a ``Cookie`` in place of the token, and no ``X-User-Id``; the answer has a
+``Set-Cookie``. Both hold messages of the handshake, or an admission, and proxies pass them.
 """
 
 import binascii
