@@ -88,4 +88,5 @@ async def test_a_session_waits_for_a_connection_that_can_be_watched(
     await torn.cut()
     await until(lambda: pollers[0].refused)
     await echo(user, b"again")
+    assert getattr(torn, end).relay.resumption.resumes == 1
     assert "internal error" not in caplog.text

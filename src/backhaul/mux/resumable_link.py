@@ -222,11 +222,14 @@ class ResumableLink(RecordLink):
         self.parked = True
         self._relay.resumption.parked += 1
         self._parked_at = self._relay.loop.time()
+        self._leave_connection()
+        self._expiry = self._relay.loop.call_later(self._relay.resumption.timeout, self._expired)
+
+    def _leave_connection(self) -> None:
         self.sender.part()
         self.stall.close()
         self._keepalive.end()
         release(self._relay.poller, self.conn)
-        self._expiry = self._relay.loop.call_later(self._relay.resumption.timeout, self._expired)
 
     @property
     def settled(self) -> bool:
@@ -248,7 +251,7 @@ class ResumableLink(RecordLink):
         """Continue on another connection; the other end has received some bytes and sends those from ``start``.
 
         ``first`` is to be sent before the session's own bytes, ``rest`` was read already. Numbers that don't fit end
-        the session.
+        the session. It stays parked, for as long as before, if the connection can't be watched.
         """
         self.conn = line.conn
         self.private |= line.private
@@ -264,7 +267,8 @@ class ResumableLink(RecordLink):
         try:
             self._begin_again()
         except OSError as error:  # ENOSPC, ENOMEM: epoll_ctl(2)
-            self.lost(reason(error))
+            log.debug("session %d can't use a connection: %s", self.number, reason(error))
+            self._leave_connection()
             return
         if first:
             self.sender.transmit_clear(first)
@@ -277,13 +281,13 @@ class ResumableLink(RecordLink):
 
     def _begin_again(self) -> None:
         relay = self._relay
+        relay.poller.own(self.conn, self._readable, self)
         self._unpark()
         self._paused = False
         relay.resumption.resumes += 1
         relay.resumption.seconds += relay.loop.time() - self._parked_at
         self._keepalive.begin()
         avoid_waiting(self.conn)
-        relay.poller.own(self.conn, self._readable, self)
 
     def _unpark(self) -> None:
         if self.parked:

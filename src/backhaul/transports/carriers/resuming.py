@@ -147,11 +147,15 @@ class Resumer:
             self.lost(link)
 
     def succeeded(self, attempt: "Attempt") -> None:
-        """Report a resumed session."""
+        """Report a resumed session, unless the connection could not be used in the end."""
         self.over(attempt)
-        if not attempt.link.closed:
-            self._vain_of(attempt.link).succeeded(attempt.link, self._loop.time())
-            self._resumed(attempt.link)
+        link = attempt.link
+        if link.closed or link.parked:
+            return
+        if attempt.cause is Cause.ROTATION:
+            self.relay.resumption.rotations += 1
+        self._vain_of(link).succeeded(link, self._loop.time())
+        self._resumed(link)
 
     def _vain_of(self, link: Link) -> "_Vain":
         return self._vain.setdefault(link, _Vain(self.relay.patience.again))
@@ -197,8 +201,8 @@ class Attempt:
 
     def __init__(self, resumer: Resumer, link: ResumableLink, cause: Cause) -> None:
         self.link = link
+        self.cause = cause
         self._resumer = resumer
-        self._cause = cause
         self._signs = link.signs
         self._poller = resumer.relay.poller
         self._connection: SealedConnection | None = None
@@ -208,7 +212,7 @@ class Attempt:
         """True unless the session must not resume, or its silent connection works again."""
         if self.link.closed or not self.link.kept:
             return False
-        return self.link.parked or self._cause is not Cause.SILENT or self.link.signs == self._signs
+        return self.link.parked or self.cause is not Cause.SILENT or self.link.signs == self._signs
 
     def dialled(self, result: Connection | Exception) -> None:
         """Name the session on a new connection."""
@@ -284,8 +288,6 @@ class Attempt:
             link.on_bye()
             self._resumer.over(self)
             return
-        if self._cause is Cause.ROTATION:
-            self._resumer.relay.resumption.rotations += 1
         if not link.parked:
             link.part()
         link.settle_position()

@@ -110,7 +110,8 @@ class Returning:
         line = make_line(self._connection, Role.CLIENT, messages=self._messages)
         self._waiting.discard(self)
         link.move(line, received=received, start=answer.received, first=first, rest=rest)
-        if not link.closed and link.owner is self._owner:  # others were left at a reload, with their users
+        resumed = not (link.closed or link.parked)
+        if resumed and link.owner is self._owner:  # others were left at a reload, with their users
             self._owner.link_resumed(link)
 
     def _say_gone(self) -> None:
