@@ -61,6 +61,16 @@ async def test_bytes_are_stored_later_and_once(net: Net, tmp_path: Path) -> None
     assert b'"used":7' in store.file.read_bytes()
 
 
+async def test_bytes_are_stored_without_a_thread_at_the_end(net: Net, tmp_path: Path) -> None:
+    store = SharedFile(tmp_path / "quotas", MAX_FILE)
+    quotas = Quotas((await net.server(free_port())).relay, Timings(), News(), store, Clock())
+    await quotas.apply(LimitTables(Limits(bytes_per_day=10)))
+    quotas.count(User(), 7)
+    with threadless():
+        await quotas.finish()
+    assert b'"used":7' in store.file.read_bytes()
+
+
 class User:
     """A user of port 443."""
 

@@ -1,6 +1,7 @@
 """The parts of an end beside its tunnel, while it can start no thread: each goes on, or names the reason."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Iterable
@@ -102,6 +103,14 @@ async def test_the_history_can_be_read_later(tmp_path: Path, caplog: pytest.LogC
     assert f"{tmp_path}/other: {NO_THREAD}; the page has no history until that is corrected" in caplog.text
 
 
+async def test_the_last_minute_of_the_history_is_kept(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as end:
+        async with keeping_history(str(tmp_path / "history"), Tunnel().read):
+            end.enter_context(threadless())
+    async with keeping_history(str(tmp_path / "history"), Tunnel().read) as history:
+        assert len((await history("")).samples) == 1
+
+
 async def test_the_usage_of_all_runs_is_kept(tmp_path: Path) -> None:
     tunnel, path = Tunnel(), tmp_path / "usage.json"
     path.write_text('[{"Port": 443, "Usage": 7}]')
@@ -163,8 +172,8 @@ async def test_a_terminal_shows_the_log(caplog: pytest.LogCaptureFixture) -> Non
     reader, terminal = os.openpty()
     with threadless():
         LogOutput(terminal, "ascii").write("a line\n")
-        assert os.read(reader, 100) == b"a line\r\n"
-    os.close(reader)
+        with open(reader, "rb") as shown:  # noqa: PTH123, ASYNC230 - a descriptor; its line may come in pieces
+            assert shown.readline() == b"a line\r\n"
     os.close(terminal)
 
 

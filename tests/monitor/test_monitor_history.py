@@ -1,5 +1,7 @@
 """The history of a day."""
 
+import asyncio
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tests.monitor.sample import Tunnel, port
 from tests.support.clock import Clock
+from tests.support.net import until
 
 from backhaul.monitor.history import MINUTE, History, keeping_history
 from backhaul.monitor.history_file import MINUTES, SERIES, SIZE, HistoryFile
@@ -49,6 +52,28 @@ def test_parts_of_a_minute_add_up(path: Path) -> None:
     assert old.names(NOW) == ["", "*:443"]
     old.close()
     new.close()
+
+
+async def test_a_file_is_closed_after_a_sample_that_is_being_added(path: Path) -> None:
+    file, other = HistoryFile(path), HistoryFile(path)
+    with path.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        adding = asyncio.create_task(asyncio.to_thread(file.add, {"": sample(NOW)}))
+        await until(lambda: waits_for_a_lock(path))
+        closing = asyncio.create_task(asyncio.to_thread(file.close))
+        await asyncio.sleep(0)
+    await adding
+    await closing
+    assert other.read("", NOW) == [sample(NOW)]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.add({"": sample(NOW + 1)})
+    other.close()
+
+
+def waits_for_a_lock(path: Path) -> bool:
+    """Return whether a thread waits for the lock of a file; proc_locks(5)."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and f":{path.stat().st_ino} " in line for line in lines)
 
 
 def test_a_series_that_is_missing_for_longest_makes_room(path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.support.names import Names
 from tests.support.net import until
+from tests.support.threadless import threadless
 
 from backhaul.net.resolver import Answer, Resolver, look_up
 
@@ -196,6 +197,20 @@ async def test_too_many_names_are_refused_at_once(desks: list[Desk]) -> None:
     assert len(desk.answers) == 1  # it shares
     desk.names.let_go()
     await desk.settled()
+    assert await desk.address() == OLD
+
+
+async def test_a_look_up_fails_without_a_thread_unless_there_is_an_old_answer(desk: Desk) -> None:
+    desk.names.known[OTHER] = OLD
+    assert await desk.address(OTHER) == OLD
+    desk.now += MINUTE
+    with threadless():
+        desk.ask()
+        desk.ask(OTHER)
+    refusal, old = desk.answers
+    assert isinstance(refusal, OSError)
+    assert (refusal.errno, refusal.strerror) == (errno.EAGAIN, "can't start new thread")
+    assert not isinstance(old, OSError)
     assert await desk.address() == OLD
 
 

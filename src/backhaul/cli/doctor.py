@@ -1,7 +1,6 @@
 """The command ``backhaul doctor``: finds faults of one end, and names their remedies."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +21,7 @@ from backhaul.system.programs import all_programs, programs_of
 from backhaul.system.state_directory import state_directory
 from backhaul.wire.targets import BadTargetError, parse_target
 
+from . import event_loop
 from .programs import is_root
 
 
@@ -42,7 +42,7 @@ def run(file: str | None, *, as_json: bool, measure_nat: bool, spares: Sequence[
         spares=tuple(spares),
         state=state,
     )
-    findings = asyncio.run(_diagnose(config, around))
+    findings = event_loop.run(_diagnose(config, around))
     print(_json(file, config, findings) if as_json else _text(file, config, findings))
     return 1 if any(finding.verdict is Verdict.FAULT for finding in findings) else 0
 

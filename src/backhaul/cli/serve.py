@@ -1,10 +1,8 @@
 """The command ``backhaul -c FILE``: runs one end until it is stopped."""
 
-import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +15,8 @@ from backhaul.net.descriptors import descriptor_limit, shortage
 from backhaul.process import Process
 from backhaul.system import limits, tuning
 from backhaul.system.log import configure
+
+from .event_loop import fastest, run
 
 log = logging.getLogger("backhaul")
 
@@ -43,8 +43,7 @@ def serve(file: str, config: Config) -> int:
         log.warning("%s", warning)
     try:
         prepare_machine(tune=not config.skip_optz)
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_run(file, config))
+        run(_run(file, config), fastest())
     except BackhaulError as error:
         log.critical("%s", error)  # shown at log_level "fatal" too: no other line gives the reason
         return 1
@@ -61,15 +60,6 @@ def prepare_machine(*, tune: bool) -> None:
     limits.raise_descriptor_limit(limits.TUNED_LIMIT if tune else 0)
     if descriptor_limit() < _FEWEST:
         raise BackhaulError(shortage(_LEAST))
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's event loop factory if it is installed, or None for that of asyncio."""
-    try:
-        import uvloop  # noqa: PLC0415 - not on every system
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 async def _run(file: str, config: Config) -> None:

@@ -24,7 +24,8 @@ from backhaul.system.log import TUNNEL, configure
 from backhaul.system.shared_manager import SharedManager, Spot
 from backhaul.system.signals import PassedSignals
 
-from .serve import loop_factory, prepare_machine
+from .event_loop import fastest, run
+from .serve import prepare_machine
 
 log = logging.getLogger("backhaul")
 
@@ -56,8 +57,7 @@ def serve_several(arguments: Sequence[str]) -> int:
     except BackhaulError as error:
         log.critical("%s", error)
         return 1
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_Ends(arguments).run())
+    return run(_Ends(arguments).run(), fastest())
 
 
 class _Ends:

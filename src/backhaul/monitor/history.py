@@ -10,7 +10,7 @@ from typing import Final
 
 from backhaul.errors import reason
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.threads import in_thread
+from backhaul.threads import in_thread, in_thread_or_here
 
 from .history_file import SERIES, HistoryFile
 from .samples import HistoryStatus, Sample
@@ -59,7 +59,7 @@ class History:
         kept = {name: _sum(minute, map(every.__getitem__, ports)) for name, ports in _busiest(self._before)}
         kept[_ALL] = _sum(minute, every.values())._replace(waiting=status.waiting)
         try:
-            await in_thread(self._file.add, kept)
+            await in_thread_or_here(self._file.add, kept)
         except OSError as error:
             self._throttle.warn(
                 "history", f"the history of the page can't be written: {reason(error)}; free some space"

@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -32,12 +33,13 @@ _MOST: Final = 2**32 - 1
 
 
 class HistoryFile:
-    """An open file; each call may run in a thread, and raise OSError."""
+    """An open file; each call may run in a thread, even after the file is closed, and raise OSError."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make one; raise OSError."""
         self.renewed = False
         """True if a broken file was replaced."""
+        self._busy = threading.Lock()  # flock(2) excludes other processes, but no threads of this one
         make_folder(path.parent, 0o700)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
@@ -50,7 +52,9 @@ class HistoryFile:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        with self._busy:
+            os.close(self._file)
+            self._file = -1  # its number may soon be that of another file
 
     def add(self, samples: Mapping[str, Sample]) -> None:
         """Add samples of one minute by the name of their series; the series beyond those that fit are left out.
@@ -105,11 +109,14 @@ class HistoryFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        with self._busy:
+            if self._file < 0:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 def _key(name: str) -> str:

@@ -160,13 +160,14 @@ class LookUps(Generic[Result]):
                 answered(known.answer)
                 return ANSWERED
         lookup = self._running.get(name) or self._begin(name)
-        if known and now < known.stale and (now < known.trusted or lookup is None or lookup.overdue):
+        late = isinstance(lookup, OSError) or lookup.overdue
+        if known and now < known.stale and (now < known.trusted or late):
             answered(known.answer)
             return ANSWERED
-        if lookup:
-            return lookup.wait(answered)
-        answered(OSError(errno.EAGAIN, "too many names are being looked up"))
-        return ANSWERED
+        if isinstance(lookup, OSError):
+            answered(lookup)
+            return ANSWERED
+        return lookup.wait(answered)
 
     async def renewed(self, name: str) -> Result:
         """Return the answer of a new look-up, or an older answer if that is late or fails; raise OSError without one.
@@ -198,14 +199,14 @@ class LookUps(Generic[Result]):
                 lookup.timer.cancel()
         self._running.clear()
 
-    def _begin(self, name: str) -> _Running[Result] | None:
-        """Start a look-up; return None if there are too many, or no thread is available."""
+    def _begin(self, name: str) -> _Running[Result] | OSError:
+        """Start a look-up; return an error if there are too many, or no thread can start."""
         if len(self._running) >= self._most:
-            return None
+            return OSError(errno.EAGAIN, "too many names are being looked up")
         try:
             _start_thread(lambda: self._ask(name))
-        except RuntimeError:
-            return None
+        except RuntimeError as error:
+            return OSError(errno.EAGAIN, str(error))
         lookup: _Running[Result] = _Running()
         self._running[name] = lookup
         lookup.timer = self._loop.call_later(self._patience, self._late, name, lookup)

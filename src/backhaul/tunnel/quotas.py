@@ -14,7 +14,7 @@ from backhaul.failures import network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT
 from backhaul.relay.outcome import Ending
-from backhaul.threads import in_thread
+from backhaul.threads import in_thread, in_thread_or_here
 
 from .admission import Objection
 from .ledger import MOST, NOTHING, Bytes, Draft, Key, Ledger, Store, day_at, month_of
@@ -183,7 +183,7 @@ class Quotas:
         self.close()
         if self._task:
             await asyncio.wait([self._task])
-            await asyncio.shield(asyncio.ensure_future(self._save()))
+            await asyncio.shield(asyncio.ensure_future(self._save(last=True)))
 
     def _add(self, table: _Table, port: int) -> None:
         if table.counts:
@@ -275,12 +275,13 @@ class Quotas:
         who = f" by {source}" if source else ""
         self._throttle.warn((table.name, limit), f"{table.name}.{limit}: used up{who}; {effect}; raise it if need be")
 
-    async def _save(self) -> None:
+    async def _save(self, *, last: bool = False) -> None:
+        call = in_thread_or_here if last else in_thread
         async with self._saving:
             draft = self._ledger.draft()
             await in_slices(self._ledger.fill(draft))
             try:
-                await in_thread(self._store.update, draft.onto)
+                await call(self._store.update, draft.onto)
             except OSError as error:
                 self._complain(
                     f"{self._store}: {reason(error)}; bytes per day and month are forgotten at the end of this "
