@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.support.pages import PAGES
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "protocol.md"
@@ -82,7 +83,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_link_has_a_target(page: Path) -> None:
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
@@ -91,3 +92,17 @@ def test_every_link_has_a_target(page: Path) -> None:
         if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
             broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_row_of_a_table_has_a_cell_for_each_column(page: Path) -> None:
+    uneven = []
+    for table in re.findall(r"^\|.*\n\|[ :|-]+\n(?:\|.*\n)*", page.read_text(encoding="utf-8"), re.MULTILINE):
+        rows = table.splitlines()
+        uneven += [row for row in rows if cells(row) != cells(rows[0])]
+    assert uneven == []
+
+
+def cells(row: str) -> int:
+    """Return the number of cells; a bar after a backslash is a character of one."""
+    return len(re.findall(r"(?<!\\)\|", row)) - 1
