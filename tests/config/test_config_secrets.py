@@ -7,6 +7,7 @@ from tests.support.texts import CHARACTERS
 
 from backhaul.config import ConfigError, Secret
 from backhaul.config.loader import parse
+from backhaul.system.token import PREFIX
 
 SERVER = '[server]\nbind_addr = "0.0.0.0:3080"\ntransport = "tcp"\n'
 
@@ -35,3 +36,19 @@ def test_configurations_show_no_secrets() -> None:
     config = parse(SERVER + 'token = "swordfish"\nweb_user = "me"\nweb_password = "swordfish"')
     assert "swordfish" not in repr(config)
     assert config.web_password.reveal() == "swordfish"
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\\nMC4CAQAwBQYDK2VwBCIEIsecret\\n-----END PRIVATE KEY-----\\n"
+PATHS = ["server.tls_cert", "server.tls_key", "server.web_cert", "server.web_key", "server.web_client_ca",
+         "server.token_file", "client.tls_ca", "client.token_file"]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize(("secret", "kind"), [(PEM, "several lines of text"), (f"{PREFIX}secret", "a token")])
+def test_a_secret_in_place_of_its_file_is_not_shown(key: str, secret: str, kind: str) -> None:
+    side, name = key.split(".")
+    with pytest.raises(ConfigError) as caught:
+        parse(f'[{side}]\ntransport = "wss"\nweb_port = 2060\n{name} = "{secret}"\n')
+    (problem,) = [problem for problem in caught.value.problems if problem.startswith(f"{key}: expected")]
+    assert problem == f"{key}: expected the path of a file, got {kind}; save it in a file, and name that"
+    assert not any("secret" in problem for problem in caught.value.problems)

@@ -9,6 +9,7 @@ from backhaul.reading import read_file
 from . import claims
 from .address import EVERY, Address, EveryAddress
 from .common import MIN_MSS
+from .messages import brief, no_path
 from .ports import overlap
 from .schema import Config, ServerConfig
 
@@ -84,9 +85,9 @@ def wrong_lists(config: ServerConfig) -> Iterator[str]:
         try:
             read_networks(path)
         except OSError as error:
-            yield f'{name}: cannot read "{path}": {error.strerror}; correct the path or its permissions'
+            yield f"{name}: cannot read {brief(path)}: {error.strerror}; correct the path or its permissions"
         except ValueError as error:
-            yield f'{name}: "{path}": {error}'
+            yield f"{name}: {brief(path)}: {error}"
 
 
 def _wrong_authorities(file: str) -> Iterator[str]:
@@ -182,9 +183,12 @@ def _certificate(config: ServerConfig) -> Iterator[str]:
 
 
 def _unreadable(name: str, path: str) -> Iterator[str]:
+    if objection := no_path(path):
+        yield f"{name}: {objection}"
+        return
     try:
         read_file(path, 0)
     except OSError as error:
-        yield f'{name}: cannot read "{path}": {error.strerror}; correct the path or its permissions'
+        yield f"{name}: cannot read {brief(path)}: {error.strerror}; correct the path or its permissions"
     except ValueError:  # a NUL character
         yield f"{name}: no file can have this name; correct the path"

@@ -6,7 +6,7 @@ import msgspec
 
 from .errors import ConfigError
 from .keys import Key
-from .messages import hint, kind, nearest, quoted, show
+from .messages import brief, hint, kind, nearest, quoted
 
 
 def read(key: Key, raw: object, *, misspelt: Iterable[str]) -> object:
@@ -43,6 +43,6 @@ def _convert(key: Key, raw: object) -> object:
 
 
 def _refusal(key: Key, raw: object) -> str:
-    got = kind(raw) if key.secret else show(raw)
+    got = kind(raw) if key.secret else brief(raw)
     near = hint(raw, key.options) if isinstance(raw, str) and key.options else ""
     return f"expected {key.expected(raw)}, got {got}{near}"

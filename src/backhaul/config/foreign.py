@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .errors import ConfigError
 from .loader import parse_usable
-from .messages import show
+from .messages import brief
 from .schema import Config
 
 _READ: Final = frozenset(
@@ -40,7 +40,7 @@ def _special(table: dict[str, Any]) -> Iterator[str]:
             if isinstance(inner, dict):
                 yield from (f"{name}.{problem}" for problem in _special(inner))
         if name.lower() in _READ and isinstance(value, str) and _is_special(value):
-            yield f"{name}: {show(value)} is a pipe, a device or a socket; name an ordinary file"
+            yield f"{name}: {brief(value)} is a pipe, a device or a socket; name an ordinary file"
 
 
 def _is_special(path: str) -> bool:

@@ -9,7 +9,7 @@ from backhaul.wire.checks import MAX_INTERVAL, MAX_PATH, MAX_RUN
 
 from .errors import ConfigError
 from .keys import key
-from .messages import show
+from .messages import brief, show
 from .ports import PORTS_KEY, PortMapping
 from .tables import read_table, settings
 from .values import each
@@ -23,7 +23,7 @@ _CLIENTS: Final = "a list of names of clients"
 
 def parse_members(entries: Iterable[object]) -> tuple[str, ...]:
     """Read a list of names; raise ConfigError with every mistake."""
-    return each(entries, _member, lambda _, entry: show(entry))
+    return each(entries, _member, lambda _, entry: brief(entry))
 
 
 def _member(entry: object) -> str:

@@ -10,7 +10,7 @@ from backhaul.wire.targets import MAX_PORT
 
 from .errors import ConfigError
 from .keys import key
-from .messages import quoted, show
+from .messages import brief, quoted
 from .quantities import UTC, parse_rate, parse_size, parse_zone
 from .tables import read_keys, settings
 from .values import each
@@ -18,7 +18,7 @@ from .values import each
 
 def parse_networks(entries: Iterable[object]) -> tuple[str, ...]:
     """Read a list of networks; raise ConfigError with every mistake."""
-    return each(entries, _network, lambda _, entry: show(entry))
+    return each(entries, _network, lambda _, entry: brief(entry))
 
 
 def _network(entry: object) -> str:

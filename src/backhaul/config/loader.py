@@ -16,7 +16,7 @@ from .conversion import read
 from .doors import other_servers, server_warnings, unusable_servers
 from .errors import ConfigError
 from .keys import keys
-from .messages import hint, quoted, show
+from .messages import brief, hint, quoted
 from .other_programs import other_program
 from .proxy import find_proxy
 from .schema import SIDES, ClientConfig, Config, ServerConfig, side_of
@@ -168,7 +168,7 @@ def _sides(document: dict[str, Any]) -> list[str]:
 def _build(side: str, table: object) -> tuple[Config, list[str]]:
     """Convert key by key; a key that fails gets its default or a stand-in."""
     if not isinstance(table, dict):
-        raise ConfigError([f"{side}: expected one table [{side}], got {show(table)}"])
+        raise ConfigError([f"{side}: expected one table [{side}], got {brief(table)}"])
     schema = SIDES[side]
     table = _spelled(table, _names(side))
     misspelt = _unknown(side, table)

@@ -1,10 +1,15 @@
 """Wording of values, choices, lists and misspelt names for the administrator."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from msgspec import json
 
+from backhaul.security.psk import GENERATED
+
 _NAMED = 5  # names in one line
+_LONGEST = 200  # characters of a value in one line
+_TOKEN = re.compile(rf"{GENERATED.decode()}[^/]+")
 TOML_INT_BITS = 64  # guaranteed by TOML; Python reads longer numbers, but refuses to print the longest
 
 
@@ -14,7 +19,7 @@ def show(value: object) -> str:
         case bool():
             return str(value).lower()
         case str():
-            return json.encode(value).decode()
+            return "".join(c if c.isprintable() else _escaped(c) for c in json.encode(value).decode())
         case float():
             return str(value)
         case int():
@@ -23,6 +28,25 @@ def show(value: object) -> str:
             return f"[{', '.join(kind(item) if isinstance(item, list) else show(item) for item in value)}]"
         case _:
             return kind(value)
+
+
+def _escaped(character: str) -> str:
+    """Return an escape of TOML, for example for characters that change the direction of a text."""
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
+
+
+def brief(value: object) -> str:
+    """Write a value as ``show`` does, but only the beginning of a long one."""
+    text = show(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
+
+
+def no_path(path: str) -> str:
+    """Return the objection to a text that is no path, and not shown: a key in place of its file, or a token; or ""."""
+    several, token = len(path.splitlines()) > 1, _TOKEN.fullmatch(path)
+    found = "several lines of text" if several else "a token"
+    return f"expected the path of a file, got {found}; save it in a file, and name that" if several or token else ""
 
 
 def kind(value: object) -> str:
@@ -65,4 +89,4 @@ def nearest(word: str, options: Iterable[str]) -> str:
 
 def quoted(name: str) -> str:
     """Quote a key that TOML cannot hold bare, such as one with a line break."""
-    return name if name.replace("-", "_").isidentifier() else show(name)
+    return name if len(name) <= _LONGEST and name.replace("-", "_").isidentifier() else brief(name)

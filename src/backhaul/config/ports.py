@@ -24,7 +24,7 @@ from backhaul.wire.targets import names_path
 from .address import Address, is_ip, parse_host, parse_path, parse_port, split_host_port
 from .errors import ConfigError
 from .keys import key
-from .messages import show
+from .messages import brief
 
 _ONE = range(1)  # a Unix socket: a single listener, with port 0
 _RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
@@ -71,9 +71,9 @@ def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
     listed: list[tuple[str, list[PortMapping]]] = []
     for entry in entries:
         try:
-            listed.append((show(entry), parse_entry(entry)))
+            listed.append((brief(entry), parse_entry(entry)))
         except ValueError as mistake:
-            problems.append(f"entry {show(entry)}: {mistake}")
+            problems.append(f"entry {brief(entry)}: {mistake}")
     problems += _collisions(listed)
     if problems:
         raise ConfigError(problems)

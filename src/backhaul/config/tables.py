@@ -9,7 +9,7 @@ from msgspec import Struct
 from .conversion import read
 from .errors import ConfigError
 from .keys import keys
-from .messages import hint, quoted, show
+from .messages import brief, hint, quoted, show
 from .secret import Secret
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -22,7 +22,7 @@ def read_table(
     if not NAME.fullmatch(name):
         mistake(f"{quoted(name)}: expected a name of at most 64 letters, digits, - and _")
     if not isinstance(entry, dict):
-        mistake(f"{quoted(name)}: expected a table {title}, got {show(entry)}")
+        mistake(f"{quoted(name)}: expected a table {title}, got {brief(entry)}")
         return {}
     return read_keys(schema, f"{quoted(name)}.", entry, mistake)
 

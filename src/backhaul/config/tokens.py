@@ -12,6 +12,7 @@ from backhaul.reading import read_file
 from .clients import NO_TOKEN, ClientTables, ServedClient
 from .common import DEFAULT_TOKEN
 from .errors import ConfigError
+from .messages import brief, no_path
 from .schema import Config, ServerConfig
 from .secret import Secret
 from .values import parse_token
@@ -96,21 +97,25 @@ def _read(name: str, path: str) -> tuple[Secret, ...]:
     """Return the tokens in a file, one on each line."""
     lines = [line for line in _text(name, path).splitlines() if line.strip()]
     if not lines:
-        raise ConfigError([f'{name}: "{path}" holds no token; write one on each line (`backhaul token` makes one)'])
-    return _parse(name, lines, f'"{path}"')
+        raise ConfigError(
+            [f"{name}: {brief(path)} holds no token; write one on each line (`backhaul token` makes one)"]
+        )
+    return _parse(name, lines, brief(path))
 
 
 def _text(name: str, path: str) -> str:
+    if objection := no_path(path):
+        raise ConfigError([f"{name}: {objection}"])
     try:
         data = read_file(path, _MAX_FILE)
         if len(data) > _MAX_FILE:
-            raise ConfigError([f'{name}: "{path}" is too large for a file of tokens; name another'])
+            raise ConfigError([f"{name}: {brief(path)} is too large for a file of tokens; name another"])
         return data.decode("utf-8-sig")  # some editors on Windows write a byte order mark first
     except OSError as error:
         remedy = "correct the path or its permissions"
-        raise ConfigError([f'{name}: cannot read "{path}": {error.strerror}; {remedy}']) from None
+        raise ConfigError([f"{name}: cannot read {brief(path)}: {error.strerror}; {remedy}"]) from None
     except UnicodeDecodeError:
-        raise ConfigError([f'{name}: "{path}" is not UTF-8 text; save it as UTF-8']) from None
+        raise ConfigError([f"{name}: {brief(path)} is not UTF-8 text; save it as UTF-8"]) from None
     except ValueError:  # a NUL character
         raise ConfigError([f"{name}: no file can have this name; correct the path"]) from None
 

@@ -11,7 +11,7 @@ from backhaul.wire.allowed import parse_rules
 
 from .address import parse_host
 from .errors import ConfigError
-from .messages import show
+from .messages import brief
 from .secret import Secret
 
 Value = TypeVar("Value")
@@ -75,7 +75,7 @@ def parse_url_path(text: str) -> str:
 
 def parse_allowed(entries: Iterable[object]) -> tuple[str, ...]:
     """Read entries of ``allow_targets``; raise ConfigError with every mistake."""
-    return each(entries, _allowed, lambda _, entry: show(entry))
+    return each(entries, _allowed, lambda _, entry: brief(entry))
 
 
 def each(
