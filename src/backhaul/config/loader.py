@@ -21,6 +21,7 @@ from .other_programs import other_program
 from .proxy import find_proxy
 from .schema import SIDES, ClientConfig, Config, ServerConfig, side_of
 from .tokens import find_tokens, with_tokens
+from .toml_mistakes import toml_mistake
 
 _NO_SIDE = "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
 _BOTH_SIDES = "[server] and [client] are in one file, and only one of them runs; move one to a file of its own"
@@ -131,10 +132,8 @@ def _read(path: Path) -> str:
 def _document(text: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(["not valid TOML: too deeply nested"]) from None
-    except ValueError as error:  # TOMLDecodeError, or that of int() for a number with too many digits
-        raise ConfigError([f"not valid TOML: {error}"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([toml_mistake(text, error)]) from None
     return _spelled(document, SIDES)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backhaul.config.other_programs import PREMIUM, other_program
+from backhaul.config.toml_mistakes import toml_mistake
 
 from . import frp, frp_ini, premium, rathole, ssh
 from .draft import ConvertError, Draft
@@ -68,8 +69,7 @@ def _document(source: Source) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         if any(line.strip() == "[common]" for line in source.text.splitlines()):
             return frp_ini.read(source.text, source.name)
-        reason = error if isinstance(error, tomllib.TOMLDecodeError) else "too deep, or a number too long"
-        raise ConvertError(f"{source.name}: not valid TOML: {reason}") from None
+        raise ConvertError(f"{source.name}: {toml_mistake(source.text, error)}") from None
 
 
 def _of_premium(document: dict[str, object], table: Table, file: str) -> Draft:
