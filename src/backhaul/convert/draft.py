@@ -41,7 +41,10 @@ class Service:
     name: str
     key: str
     """The file, and the name in it."""
+    streams: bool = True
+    """True if it serves TCP."""
     datagrams: bool = False
+    """True if it serves UDP."""
     proxy_protocol: str = ""
     rate: int = 0
     """Bits a second, each way; 0: no limit."""

@@ -28,7 +28,7 @@ def client(table: Table) -> Draft:
     draft.client["remote_addr"] = address(table.text("serverAddr", "0.0.0.0"), port)
     draft.server["bind_addr"] = f"0.0.0.0:{port}"
     draft.both |= _tunnel(table, draft)
-    draft.client |= _common(table) | _dialling(table, draft)
+    draft.client |= _common(table, draft) | _dialling(table, draft)
     encrypted = table.flag("transport.tls.enable", default=True)
     proxies = list(_started(table, draft))
     if any([encrypted, *[proxy.flag("transport.useEncryption", default=False) for proxy in proxies]]):
@@ -49,7 +49,7 @@ def server(table: Table) -> Draft:
     draft.both |= _tunnel(table, draft)
     if table.flag("transport.tls.force", default=False):
         draft.both["encryption"] = True
-    draft.server |= _common(table)
+    draft.server |= _common(table, draft)
     files = {"tls_cert": table.text("transport.tls.certFile"), "tls_key": table.text("transport.tls.keyFile")}
     draft.server |= {key: path for key, path in files.items() if path}
     if period := table.number("transport.tcpKeepalive"):
@@ -90,17 +90,26 @@ def _token(table: Table, draft: Draft) -> Settings:
     return {"token_file": file} if file and not token else {}
 
 
-def _common(table: Table) -> Settings:
+def _common(table: Table, draft: Draft) -> Settings:
     """Return the page and the log of an end."""
     settings: Settings = {}
     if port := table.number("webServer.port"):
         settings |= {"web_port": port, "web_bind": table.text("webServer.addr", "127.0.0.1")}
-        user, password = table.text("webServer.user"), table.text("webServer.password")
-        settings |= {"web_user": user, "web_password": password} if user and password else {}
-        settings |= _page_files(table)
+        settings |= _login(table, draft) | _page_files(table)
     if level := table.text("log.level"):
         settings["log_level"] = level
     return settings
+
+
+def _login(table: Table, draft: Draft) -> Settings:
+    """Return the login of the page; that of frp may lack one half."""
+    user, password = table.text("webServer.user"), table.text("webServer.password")
+    if user and password:
+        return {"web_user": user, "web_password": password}
+    if user or password:
+        name = "webServer.user" if user else "webServer.password"
+        draft.gaps.append(Gap(table.key(name), "a login has a name and a password", "set web_user and web_password"))
+    return {}
 
 
 def _page_files(table: Table) -> Settings:

@@ -88,8 +88,9 @@ def read(text: str, file: str) -> dict[str, object]:
 
 
 def _line(error: configparser.Error) -> int:
-    """Return the number of the first line that is wrong."""
-    return error.errors[0][0] if isinstance(error, configparser.ParsingError) and error.errors else 1
+    """Return the number of the first line that is wrong; an error names that one, or has a list."""
+    errors = getattr(error, "errors", None) or [(getattr(error, "lineno", 1), "")]
+    return int(errors[0][0])
 
 
 def _proxies(section: configparser.SectionProxy) -> Iterator[dict[str, object]]:

@@ -34,6 +34,7 @@ def service(proxy: Table, draft: Draft) -> None:
             listen=listen,
             target=aim,
             key=proxy.key("remotePort"),
+            streams=kind == "tcp",
             datagrams=kind == "udp",
             proxy_protocol=proxy.text("transport.proxyProtocolVersion"),
             rate=_rate(proxy, draft),

@@ -56,7 +56,7 @@ def _services(table: Table, draft: Draft, complete: Callable[[Service, Table], S
             draft.gaps += [Gap(service.key("token"), *RATHOLE["token"])] if draft.client and draft.tokens else []
             draft.tokens.append(token)
         datagrams = service.text("type", "tcp") == "udp"
-        whole = Service(name=title, key=service.key(""), datagrams=datagrams)
+        whole = Service(name=title, key=service.key(""), streams=not datagrams, datagrams=datagrams)
         draft.services[title] = complete(whole, service)
         draft.gaps += gaps(service, RATHOLE)
 

@@ -96,8 +96,14 @@ def _share(one: Service, other: Service) -> bool:
 
 
 def _joined(one: Service, other: Service) -> Service:
-    clients = tuple(dict.fromkeys((*one.clients, *other.clients)))
-    return replace(one, datagrams=one.datagrams or other.datagrams, clients=clients)
+    return replace(
+        one,
+        streams=one.streams or other.streams,
+        datagrams=one.datagrams or other.datagrams,
+        proxy_protocol=one.proxy_protocol or other.proxy_protocol,
+        rate=one.rate or other.rate,
+        clients=tuple(dict.fromkeys((*one.clients, *other.clients))),
+    )
 
 
 def _udp(services: Sequence[Service], tunnel: Tunnel) -> None:
@@ -109,7 +115,7 @@ def _udp(services: Sequence[Service], tunnel: Tunnel) -> None:
 
 
 def _proxy_protocol(services: Iterable[Service], tunnel: Tunnel) -> None:
-    versions = {service.proxy_protocol for service in services if not service.datagrams}
+    versions = {service.proxy_protocol for service in services if service.streams}
     if len(versions) == 1 and (version := versions.pop()):
         tunnel.server["proxy_protocol"] = version
     elif len(versions) > 1:

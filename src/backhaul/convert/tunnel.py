@@ -62,7 +62,8 @@ def _add_services(whole: Tunnel, names: Sequence[str], clients: Sequence[Draft],
         for title, service in draft.services.items():
             other = known.pop(title, service)
             joined = replace(service, listen=service.listen or other.listen, clients=(name,) if name else ())
-            whole.services.append(replace(joined, datagrams=service.datagrams or other.datagrams))
+            streams, datagrams = service.streams and other.streams, service.datagrams or other.datagrams
+            whole.services.append(replace(joined, streams=streams, datagrams=datagrams))
     whole.services += known.values()
 
 
