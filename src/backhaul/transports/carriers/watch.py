@@ -68,8 +68,8 @@ class Watch:
         return look
 
     def _judge(self, link: ResumableLink, look: "_Look", now: float) -> None:
-        patience, round_trip = self._relay.patience.unacknowledged, TcpInfo.of(link.conn).round_trip
-        if look.unacknowledged_for(link, now) > look.patience * max(patience, _ROUND_TRIPS * round_trip):
+        patience, waited = self._relay.patience.unacknowledged, look.unacknowledged_for(link, now)
+        if waited and waited > look.patience * max(patience, _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip):
             look.impatient = True
             self._want(link, Cause.SILENT)
         elif look.silent_for(link, now) > patience and len(link) and not look.asked:
