@@ -13,7 +13,7 @@ from tests.support.web import answer_to, with_token
 
 from backhaul.system.known_servers import KnownServers
 
-REMEDY = 'Run this program on both ends, then set security = "required" on both'
+REMEDY = 'Run the same version of this program on both ends, then set security = "required" on both'
 BY_SERVER, BY_CLIENT = f"client {HOST} is not protected", f"{HOST}:{{}} is not protected"
 PROTECTED = "is protected, and will get no bare token any more"
 ENVELOPES = ["tcp", "ws"]  # the two forms of a handshake; the transports of each share gate and door
@@ -166,7 +166,7 @@ async def test_a_server_that_was_protected_gets_no_bare_token(
             between.prevents = True
             between.cut()
             await until(lambda: "(2 times in a row)" in caplog.text)
-            remedy = f"If the server runs v0.7.2 again, remove its line from {known.file}"
+            remedy = f"if it runs v0.7.2 again, remove its line from {known.file}"
             assert "but was protected before: is the token right? An attacker in between" in caplog.text
             assert remedy in caplog.text
             assert TOKEN.encode() not in between.heard

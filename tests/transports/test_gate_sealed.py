@@ -82,6 +82,12 @@ class TestHandshake:
         assert "refused a connection from 127.0.0.1: wrong token, or no Backhaul client" in caplog.text
         assert "guess" not in caplog.text
 
+    async def test_a_handshake_of_a_version_that_sent_no_text(
+        self, public: Public, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await rejected(public, encode(Sealed.HANDSHAKE.value, begin().message))
+        assert "127.0.0.1: no Backhaul client, or one of another version: update the older end" in caplog.text
+
     async def test_a_message_for_another_envelope(self, public: Public) -> None:
         await rejected(public, framed(Sealed.HANDSHAKE, begin("ws").message))
 

@@ -21,11 +21,11 @@ from .lines import NO_LINE, Line
 log = logging.getLogger("backhaul.client")
 
 _BARE = (
-    "%s is not protected: it runs v0.7.2, has another token, or an attacker in between prevents the handshake; the "
-    "token and users' bytes cross the line in clear. "
-    'Run this program on both ends, then set security = "required" on both'
+    "%s is not protected: it runs v0.7.2 or another version of this program, has another token, or an attacker in "
+    "between prevents the handshake; the token and users' bytes cross the line in clear. "
+    'Run the same version of this program on both ends, then set security = "required" on both'
 )
-_PROTECTED = 'Does the server run this program, with security = "required" or "auto"?'
+_PROTECTED = 'Does the server run this program, with security = "required" or "auto"? If so, update the older end'
 _SILENT = "the line or a machine is too slow, or another program listens there"
 
 USUAL_HINT: Final = "is the token right?"
@@ -227,7 +227,8 @@ class SealingDoor(ABC):
         if settings.known.protected(settings.remembered_as):
             raise TransportError(
                 f"{error}, but was protected before: is the token right? An attacker in between may prevent the "
-                f"handshake. If the server runs v0.7.2 again, remove its line from {settings.known.file}"
+                "handshake. If the server runs another version of this program, update the older end; if it runs "
+                f"v0.7.2 again, remove its line from {settings.known.file}"
             ) from None
 
     def _note_protection(self, address: str) -> None:

@@ -58,6 +58,9 @@ log = logging.getLogger("backhaul.server")
 MAX_GREETING: Final = base64url.size(2048)
 """Bytes of a token, unless the configured one is longer, and characters of a sealed message."""
 
+_ANOTHER_VERSION: Final = "no Backhaul client, or one of another version: update the older end"
+"""The reason for a handshake that is no text; those of development versions before 0.1.0 are not."""
+
 
 class RawGate:
     """Listens on the tunnel's address and sorts the connections, which it owns until then."""
@@ -226,9 +229,10 @@ class RawGate:
         self._make_way(self._sessions.occupant(credential.name), then)
 
     def _judge_handshake(self, pending: "_PendingClient", frame: Frame) -> None:
-        knock = self._guard.read(sealed_message(frame.body), functools.partial(self._sessions.crowded, pending.network))
+        message = sealed_message(frame.body)
+        knock = self._guard.read(message, functools.partial(self._sessions.crowded, pending.network))
         if not knock:
-            self._refuse(pending, "wrong token, or no Backhaul client")
+            self._refuse(pending, "wrong token, or no Backhaul client" if message else _ANOTHER_VERSION)
             return
         then = functools.partial(self._admit_sealed, knock, pending, frame.rest)
         occupant = self._sessions.occupant(knock.credential.name, knock.hello.instance)

@@ -268,8 +268,8 @@ def _most_frequent(texts: Iterable[str]) -> str:
 def warn_of_legacy(peer: Peer) -> None:
     """Log that a client is served although it is not protected."""
     log.warning(
-        "client %s is not protected: it runs v0.7.2, or an attacker in between prevents the handshake; its token and "
-        "its users' bytes cross the line in clear. "
-        'Run this program on both ends, then set security = "required" on both',
+        "client %s is not protected: it runs v0.7.2 or another version of this program, or an attacker in between "
+        "prevents the handshake; its token and its users' bytes cross the line in clear. "
+        'Run the same version of this program on both ends, then set security = "required" on both',
         peer,
     )
