@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from signal import SIGTERM
 
@@ -17,6 +17,7 @@ from tests.support.tunnel import Net
 from backhaul.system.status_socket import socket_path, stopping
 
 _EVERY = 0.025  # seconds between short users
+_ROWS = 3  # of short users on each port
 
 
 class Restarts:
@@ -52,22 +53,28 @@ class Restarts:
         await server.line("tunnel is up")
 
     async def short_users(self, enough: asyncio.Event) -> int:
-        """Connect and disconnect users until there are enough; return their number. Fails with the first of them."""
+        """Let users come and go until there are enough; return their number. Fails with the first who is lost.
+
+        Each waits for the one before it, of whom there are a few: a slow machine would have ever more at a time.
+        """
         async with asyncio.TaskGroup() as group:
-            count = 0
-            while not enough.is_set():
-                group.create_task(self._short_user())
-                group.create_task(self._short_local_user())
-                count += 1
-                await asyncio.sleep(_EVERY)
+            rows = [group.create_task(self._row(user, enough)) for user in _ROWS * (self._user, self._local_user)]
+        return sum(row.result() for row in rows)
+
+    async def _row(self, user: Callable[[], Awaitable[None]], enough: asyncio.Event) -> int:
+        count = 0
+        while not enough.is_set():
+            await user()
+            count += 1
+            await asyncio.sleep(_EVERY)
         return count
 
-    async def _short_user(self) -> None:
+    async def _user(self) -> None:
         user = await self.net.dial(self.port)
         await echo(user, b"hello")
         user.close()
 
-    async def _short_local_user(self) -> None:
+    async def _local_user(self) -> None:
         user = await self.net.dial_path(self.path)
         await echo(user, b"hello")
         user.close()

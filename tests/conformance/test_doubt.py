@@ -2,14 +2,14 @@
 
 import pytest
 from tests.support.net import HOST, echo, free_port, until
-from tests.support.tunnel import IN_A_HURRY, LEGACY, Net
+from tests.support.tunnel import IN_A_HURRY, IN_DOUBT, LEGACY, Net
 from tests.support.v072 import accept_control
 
 from backhaul.tunnel.liveness import Liveness
 
 
 async def test_a_server_that_answers_is_kept(doubts: list[float], any_net: Net) -> None:
-    any_net.timings = IN_A_HURRY
+    any_net.timings = IN_DOUBT
     tunnel = await any_net.tunnel(await any_net.echo(), server="heartbeat = 3600")
     await until(lambda: len(doubts) >= 2)
     assert tunnel.client.tunnel.opened == 1

@@ -3,7 +3,7 @@
 import pytest
 from tests.support.go_peer import STREAMS, Case, Mixed, cases
 from tests.support.net import HOST, echo, until
-from tests.support.tunnel import IN_A_HURRY, TOKEN
+from tests.support.tunnel import IN_DOUBT, TOKEN
 
 from backhaul.client import Client
 from backhaul.tunnel.timings import Timings
@@ -149,7 +149,7 @@ async def test_heartbeats(mixed: Mixed) -> None:
 @pytest.mark.parametrize("case", ours("client", ("ws", "wss", "wsmux", "wssmux")), ids=str)
 async def test_slow_heartbeats(doubts: list[float], mixed: Mixed) -> None:
     """A WebSocket server answers pings by itself, so the client does not give up a server that is only slow."""
-    mixed.net.timings = IN_A_HURRY | {"silence": 1.5}  # a busy peer takes its time to answer
+    mixed.net.timings = IN_DOUBT
     await mixed.start(await mixed.net.echo(), heartbeat=3600)
     await until(lambda: len(doubts) >= 2)
     assert mixed.peer.count("control channel open") == 1

@@ -52,6 +52,9 @@ SETTLED: dict[str, Any] = {"settle": 0.1}  # seconds at a stop for a server that
 # A client that soon doubts its server.
 IN_A_HURRY: dict[str, Any] = {"silence": 0.5, "beats": 0.001, "look": 0.02}
 
+# The same, but a busy server has time to answer.
+IN_DOUBT: dict[str, Any] = IN_A_HURRY | {"silence": 10.0, "doubt": 0.04}
+
 # Far shorter than any configuration allows, so that they do not slow down the tests.
 FAST: dict[str, Any] = {"retry_interval": 0.05}
 

@@ -15,7 +15,6 @@ DEFAULT_HEARTBEAT = 40.0  # seconds
 _FADES = 0.8  # share of the slowest answer that counts at the next one
 _SLOWEST = 5.0  # seconds that an answer may count for: it may have waited for the end of an outage
 _PATIENT = 2  # times the slowest answer
-_DOUBT = 0.8  # share of the limit after which the server is asked, and has the rest to answer
 
 
 class Liveness:
@@ -61,7 +60,7 @@ class Liveness:
 
     def doubtful(self, now: float) -> bool:
         """Return whether to ask for a sign of life: once per silence, if a heartbeat seems late."""
-        if self._asked or now - self._last <= _DOUBT * self.limit(can_ask=True):
+        if self._asked or now - self._last <= self._timings.doubt * self.limit(can_ask=True):
             return False
         self._asked = True
         return True

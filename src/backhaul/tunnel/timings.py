@@ -48,6 +48,8 @@ class Timings:
     minute."""
     silence: float = 20.0
     """The shortest silence for that, because a busy machine may send late."""
+    doubt: float = 0.8
+    """The share of that silence after which the server is asked; it has the rest to answer."""
     nap: float = 5.0
     """The time without a look that shows that this machine has slept. Its address and that of its NAT may be new."""
     ask: float = 10.0
