@@ -1,10 +1,14 @@
 """The objects that are made from a configuration."""
 
+import threading
+
+import pytest
 from tests.support.tunnel import server_config
 
-from backhaul.assembly import change_relay, make_relay, mux_settings
+from backhaul.assembly import change_relay, make_relay, mux_settings, prepare_keys
 from backhaul.net.pollers import make_poller
 from backhaul.relay.patience import Patience
+from backhaul.security.psk import AT_ONCE
 
 
 async def test_sessions_keep_no_more_than_the_program_may_hold_for_slow_peers() -> None:
@@ -25,3 +29,23 @@ async def test_keepalive_period_bounds_the_silence_of_websockets_and_sessions() 
     change_relay(relay, usual)
     assert (relay.patience.silence, mux_settings(usual).keepalive_interval) == (25, 20)
     relay.close()
+
+
+async def test_keys_of_several_tokens_are_made_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server with 100 clients whose tokens a person has chosen listened after 12 seconds."""
+    begun: list[bytes] = []
+    met: list[bool] = []
+    change = threading.Condition()
+
+    def scrypt(password: bytes, **_options: object) -> bytes:
+        with change:
+            begun.append(password)
+            change.notify_all()
+            met.append(change.wait_for(lambda: len(begun) >= AT_ONCE, 10))
+        return password
+
+    monkeypatch.setattr("hashlib.scrypt", scrypt)
+    clients = "".join(f'[server.clients.c{n}]\ntoken = "side by side {n}"\n' for n in range(2 * AT_ONCE))
+    await prepare_keys(server_config("tcp", "127.0.0.1:1", [], clients))
+    assert met
+    assert all(met)

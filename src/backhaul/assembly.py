@@ -1,5 +1,6 @@
 """Settings that both ends derive from their configuration in the same way."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from backhaul.net.tls import ClientTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import GRAIN, FlowTable
 from backhaul.relay.patience import Patience
-from backhaul.security.psk import pre_shared_key
+from backhaul.security.psk import AT_ONCE, pre_shared_key
 from backhaul.system.memory import backlog_limit
 from backhaul.system.shared_files import SharedFile
 from backhaul.system.state_directory import state_directory
@@ -48,11 +49,11 @@ def protection(config: ServerConfig | ClientConfig) -> Protection:
 
 
 async def prepare_keys(config: ServerConfig | ClientConfig) -> None:
-    """Make the keys of the tokens, which takes 100 ms for one that a person has chosen."""
+    """Make the keys of the tokens, which takes 100 ms of a processor for one that a person has chosen."""
     if protection(config).seals:
         named = config.clients.named if isinstance(config, ServerConfig) else ()
         tokens = (*config.accepted, *(token for client in named for token in client.accepted))
-        await in_thread(_make_keys, tokens)
+        await asyncio.gather(*(in_thread(_make_keys, tokens[first::AT_ONCE]) for first in range(AT_ONCE)))
 
 
 def _make_keys(tokens: Iterable[Secret]) -> None:

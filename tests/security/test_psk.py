@@ -1,9 +1,12 @@
 """Pre-shared keys made of tokens."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from backhaul.security.noise import KEY_SIZE
-from backhaul.security.psk import is_strong, pre_shared_key
+from backhaul.security.psk import AT_ONCE, is_strong, pre_shared_key
 from backhaul.system.token import make_token
 
 
@@ -22,3 +25,23 @@ def test_only_generated_tokens_are_strong(token: bytes, *, strong: bool) -> None
 
 def test_generated_tokens_are_strong() -> None:
     assert is_strong(make_token().encode())
+
+
+def test_no_more_keys_than_a_few_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, most, change = 0, 0, threading.Condition()
+
+    def scrypt(password: bytes, **_options: object) -> bytes:
+        nonlocal at_work, most
+        with change:
+            at_work += 1
+            most = max(most, at_work)
+            change.notify_all()
+            change.wait_for(lambda: at_work > AT_ONCE, 0.1)
+            at_work -= 1
+        return password
+
+    monkeypatch.setattr("hashlib.scrypt", scrypt)
+    tokens = [b"at once %d" % number for number in range(3 * AT_ONCE)]
+    with ThreadPoolExecutor(len(tokens)) as threads:
+        assert list(threads.map(pre_shared_key, tokens)) == tokens
+    assert most <= AT_ONCE
