@@ -119,6 +119,33 @@ async def test_a_session_that_was_resumed_takes_users_and_can_be_resumed_again(a
 
 
 @one_mux
+async def test_a_user_may_wait_in_the_only_session_for_its_connection(any_net: Net) -> None:
+    any_net.patience = {"request": 0.05}
+    torn = await Torn.start(any_net, pool=1)
+    first = await torn.user()
+    (session,) = sessions(torn.server)
+    torn.middlebox.hold()
+    await torn.cut()
+    await until(lambda: session.parked)
+    second = await any_net.dial(torn.port)
+    await second.send(b"hello")
+    await until(lambda: len(session) > 1)
+    torn.middlebox.release()
+    assert await second.receive(5) == b"hello"
+    await echo(first, b"again")
+
+
+@one_mux
+async def test_the_beginning_of_a_frame_is_not_received(any_net: Net) -> None:
+    """The other end repeats it on the next connection."""
+    torn = await Torn.start(any_net, pool=1)
+    (session,) = sessions(torn.client)
+    before = session.received
+    session.session.feed(memoryview(bytes([2, 3, 0])))
+    assert session.received == before
+
+
+@one_mux
 async def test_users_wait_no_longer_than_they_should(any_net: Net) -> None:
     torn = await Torn.start(any_net, server="resume_timeout = 1")
     user = await torn.user()

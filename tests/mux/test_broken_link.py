@@ -1,5 +1,6 @@
 """Sessions whose connection breaks, or can't be watched, at an unlikely moment."""
 
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,7 +9,7 @@ from tests.support.mux import IdleOwner
 from tests.support.net import echo, until
 from tests.support.peers import EXTENDED
 from tests.support.stage import running_relay
-from tests.support.torn import Torn
+from tests.support.torn import Torn, sessions
 from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
@@ -17,10 +18,11 @@ from backhaul.mux.sink import NOBODY
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import Owner
 from backhaul.net.predicates import has_error
+from backhaul.relay.channel import FRAMES_AT
 from backhaul.relay.engine import Relay
 from backhaul.transports.carriers.resuming import Attempt
 from backhaul.transports.carriers.returning import Returning
-from backhaul.wire.smux import Role, Settings
+from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
 
 class Losing(IdleOwner):
@@ -50,6 +52,23 @@ async def test_many_control_frames_may_show_that_the_connection_is_broken(net: N
     SmuxChannel(link, stream).send_frames(1)
     assert link.closed
     assert owner.why == "broken pipe"
+
+
+async def test_bytes_after_control_frames_that_meet_a_broken_connection_wait_for_another_one(net: Net) -> None:
+    net.transport = "tcpmux"
+    torn = await Torn.start(net, pool=1)
+    user = await torn.user()
+    (session,) = sessions(torn.client)
+    (stream,) = session.session.streams.values()
+    channel, payload = SmuxChannel(session, stream), FRAMES_AT + HEADER_SIZE
+    session.conn.shutdown(socket.SHUT_WR)
+    for _ in range(1 << 10):
+        session.session.nop()
+    channel.frames.memory[payload : payload + 5] = b"hello"
+    channel.send_frames(5)
+    assert session.parked
+    assert await user.receive(5) == b"hello"
+    await echo(user, b"again")
 
 
 async def test_a_session_that_can_not_be_watched_ends(net: Net) -> None:

@@ -205,6 +205,12 @@ def test_a_replay_has_pieces_of_a_moderate_size() -> None:
     assert len(sizes) == 11
 
 
+def test_large_pieces_are_replayed_one_by_one(spool: Spool) -> None:
+    for _ in range(2):
+        spool.hold(bytes(REPLAY_PIECE + 1))
+    assert len(spool.take()) == len(spool.take()) == REPLAY_PIECE + 1
+
+
 def test_acknowledgements_wrap_at_32_bits(spool: Spool) -> None:
     spool.acknowledged = (1 << 32) - 3
     spool.append(b"abcdef")
@@ -222,10 +228,10 @@ def test_more_bytes_than_were_sent_can_t_be_acknowledged(spool: Spool) -> None:
 
 
 def test_an_old_acknowledgement_changes_nothing(spool: Spool) -> None:
-    spool.append(b"abc")
+    spool.append(b"abcde")
     spool.acknowledge(2)
     spool.acknowledge(1)
-    assert bytes(spool) == b"c"
+    assert (spool.acknowledged, spool.size, bytes(spool)) == (2, 3, b"cde")
 
 
 def test_small_pieces_are_joined(spool: Spool) -> None:
@@ -235,6 +241,8 @@ def test_small_pieces_are_joined(spool: Spool) -> None:
     spool.acknowledge(100_001)
     assert spool.memory < spool.size + REPLAY_PIECE + 1000
     assert bytes(spool) == b"iny" + 74_999 * b"tiny"
+    spool.rewind(100_001)
+    assert len(spool.take()) <= 2 * REPLAY_PIECE
 
 
 def test_memory_is_used_again_when_its_bytes_are_acknowledged() -> None:
@@ -249,6 +257,21 @@ def test_memory_is_used_again_when_its_bytes_are_acknowledged() -> None:
     frames.keep()
     built(frames, b"xyz")
     assert (bytes(first), bytes(spool)) == (b"xyz", b"f")
+
+
+def test_memory_is_given_back_once() -> None:
+    frames = KeptFrames()
+    spool = Spool(frames)
+    spool.keep(built(frames, b"abc"))
+    spool.keep(built(frames, b"def"))
+    spool.acknowledge(3)
+    spool.keep(built(frames, b"ghi"))
+    spool.keep(built(frames, b"jkl"))  # in the memory of the first one
+    spool.acknowledge(6)
+    for _ in range(3):
+        frames.keep()
+        built(frames, b"xyz")
+    assert bytes(spool) == b"ghijkl"
 
 
 @pytest.mark.parametrize(("kept", "again"), [(0, 0), (7, 7), (60, 40)])
@@ -269,7 +292,17 @@ def test_as_much_memory_as_is_kept_is_held_for_later(kept: int, again: int) -> N
 
 def test_bytes_may_not_be_left_out() -> None:
     with pytest.raises(ResumeError, match="leaves out 1 bytes"):
-        Ledger().rewind(0, 1)
+        Ledger().rewind(3, 4)
+
+
+def test_repeated_bytes_need_no_acknowledgement() -> None:
+    ledger = Ledger()
+    ledger.rewind(100, 40)
+    assert not ledger.pending(100)
+    ledger.skip(memoryview(bytes(50)))
+    assert ledger.pending(100)
+    assert ledger.report(100) == 90
+    assert not ledger.pending(100)
 
 
 def test_an_acknowledgement_is_due_after_many_bytes() -> None:
@@ -285,5 +318,13 @@ def test_a_session_that_is_over_keeps_nothing(spool: Spool) -> None:
     spool.append(b"abc")
     spool.acknowledge(1)
     spool.hold(b"def")
+    spool.clear()
+    assert (spool.size, spool.memory, bytes(spool)) == (0, 0, b"")
+
+
+def test_a_session_that_is_over_keeps_no_piece_of_which_a_part_is_acknowledged(spool: Spool) -> None:
+    spool.hold(b"abcdef")
+    assert spool.take() == b"abcdef"
+    spool.acknowledge(5)
     spool.clear()
     assert (spool.size, spool.memory, bytes(spool)) == (0, 0, b"")

@@ -7,6 +7,7 @@ from backhaul.wire.peer import Peer
 
 MEMORY = 64 << 20
 FIRST, LARGEST, LEAST = 4 << 20, 16 << 20, 256 << 10
+CONTROL = 4 << 20
 
 
 class Session:
@@ -53,6 +54,13 @@ def test_sessions_share_memory_that_is_short(resumption: Resumption, sessions: i
     assert resumption.share == resumption.most(LARGEST) == share
 
 
+def test_few_control_frames_are_kept_when_memory_is_short(resumption: Resumption) -> None:
+    resumption.held = MEMORY - 1
+    assert resumption.most_control == CONTROL
+    resumption.held = MEMORY
+    assert resumption.most_control == LEAST
+
+
 def test_few_sessions_without_streams_wait(resumption: Resumption) -> None:
     resumption.parked = 255
     assert resumption.keeps_finished
@@ -72,6 +80,42 @@ def test_a_peer_that_stops_leaves_the_sessions_of_all_its_transports(resumption:
     theirs.peer = Peer(name="another")
     resumption.leave_peer("another")
     assert (ours.kept, theirs.kept) == (True, False)
+
+
+ANOTHER = Peer(name="another")
+PRIVATE, PARKED = {"private": True}, {"parked": True}
+
+
+@pytest.mark.parametrize(
+    ("state", "peer", "kept"), [(PRIVATE, Peer(), False), (PRIVATE, ANOTHER, True), ({}, Peer(), True)]
+)
+def test_sessions_that_no_one_may_read_end_before_those_in_clear(
+    resumption: Resumption, state: dict[str, bool], peer: Peer, *, kept: bool
+) -> None:
+    session = Session(resumption, "one")
+    session.peer = peer
+    vars(session).update(state)
+    resumption.leave_private(Peer().name)
+    assert session.kept is kept
+
+
+@pytest.mark.parametrize(
+    ("state", "peer", "kept"),
+    [
+        (PARKED, Peer(instance=b"former"), False),
+        (PARKED, Peer(instance=b"present"), True),
+        (PARKED, Peer(name=ANOTHER.name, instance=b"former"), True),
+        ({}, Peer(instance=b"former"), True),
+    ],
+)
+def test_sessions_end_with_an_earlier_process_of_their_client(
+    resumption: Resumption, state: dict[str, bool], peer: Peer, *, kept: bool
+) -> None:
+    session = Session(resumption, "one")
+    session.peer = peer
+    vars(session).update(state)
+    resumption.end_others(Peer().name, b"present")
+    assert session.kept is kept
 
 
 class Way:
@@ -140,6 +184,35 @@ def test_a_session_ends_that_the_only_server_does_not_have_and_refuses(resumptio
     session.parked = True
     resumption.refused_by(b"process", "server:443")
     assert session.kept is not sole
+
+
+@pytest.mark.parametrize(
+    ("parked", "instance", "address", "kept"),
+    [
+        (True, b"former", "server:443", False),
+        (True, b"former", "another:443", True),
+        (False, b"former", "server:443", True),
+        (True, b"process", "server:443", True),
+        (True, b"beside it", "server:443", True),
+    ],
+)
+def test_a_session_ends_that_a_process_in_the_place_of_its_own_refuses(
+    resumption: Resumption, instance: bytes, address: str, *, parked: bool, kept: bool
+) -> None:
+    resumption.enter(b"beside it", Way("beside:443"))
+    session = Session(resumption, Way(address))
+    session.peer, session.parked = Peer(instance=instance), parked
+    resumption.refused_by(b"process", "server:443")
+    assert session.kept is kept
+
+
+def test_a_session_stays_whose_server_is_connected_at_another_address(resumption: Resumption) -> None:
+    resumption.sole = True
+    session = Session(resumption, Way("former:443"))
+    session.peer, session.parked = Peer(instance=b"process"), True
+    resumption.enter(b"process", Way("server:443"))
+    resumption.left(session)
+    assert session.kept
 
 
 def test_a_transport_that_is_no_longer_connected_tells_nothing(resumption: Resumption) -> None:
