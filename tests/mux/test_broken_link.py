@@ -17,7 +17,7 @@ from backhaul.mux.resumable_link import ResumableLink
 from backhaul.mux.sink import NOBODY
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import Owner
-from backhaul.net.predicates import has_error
+from backhaul.net.predicates import has_error, has_input
 from backhaul.relay.channel import FRAMES_AT
 from backhaul.relay.engine import Relay
 from backhaul.transports.carriers.resuming import Attempt
@@ -69,6 +69,22 @@ async def test_bytes_after_control_frames_that_meet_a_broken_connection_wait_for
     assert session.parked
     assert await user.receive(5) == b"hello"
     await echo(user, b"again")
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_the_end_of_a_session_is_read_from_a_broken_connection(net: Net, *, ended: bool) -> None:
+    """Without it the session would wait for another connection."""
+    net.transport = "tcpmux"
+    torn = await Torn.start(net, pool=1)
+    await torn.user()
+    (session,), (other,) = sessions(torn.client), sessions(torn.server)
+    torn.client.relay.poller.ignore_readable(session.conn)
+    if ended:
+        other.end("test")
+        await until(lambda: has_input(session.conn))
+    session.conn.shutdown(socket.SHUT_WR)
+    session.ask()
+    assert (session.closed, session.parked) == (ended, not ended)
 
 
 async def test_a_session_that_can_not_be_watched_ends(net: Net) -> None:

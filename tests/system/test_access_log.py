@@ -29,7 +29,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.open = threading.Event()
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self.writes: list[bytes] = []
         self.failed = 0
         self.reopened = 0
@@ -178,6 +178,18 @@ async def test_reopen(sink: Sink) -> None:
     log = started(sink)
     log.reopen()
     await until(lambda: sink.reopened)
+    await log.close()
+
+
+async def test_the_log_goes_on_after_a_lack_of_memory(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    sink.open.set()
+    sink.error = MemoryError()
+    log = started(sink)
+    log.write(END)
+    await until(lambda: "cannot allocate memory; lines are lost" in caplog.text)
+    sink.error = None
+    log.write(replace(END, id=8))
+    await until(lambda: sink.lines == [b"8"])
     await log.close()
 
 

@@ -1,6 +1,7 @@
 """The thread that writes the access log, so that no disk delays the tunnel."""
 
 import errno
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -99,13 +100,15 @@ class Writer:
         if not pieces:
             return
         lines = sum(piece.lines for piece in pieces)
-        error = self._attempt(b"".join(piece.data for piece in pieces))
+        error = self._attempt(pieces)
         self._taken += lines
         self._report(lines, error)
 
-    def _attempt(self, data: bytes) -> OSError | None:
+    def _attempt(self, pieces: list[_Piece]) -> OSError | None:
         try:
-            self._sink.write(data)
+            self._sink.write(b"".join(piece.data for piece in pieces))
         except OSError as error:
             return error
+        except MemoryError:
+            return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         return None

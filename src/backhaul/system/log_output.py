@@ -117,7 +117,7 @@ class LogOutput:
     def _run(self) -> None:
         """Write until no line waits."""
         while self._thread:
-            with contextlib.suppress(OSError):  # the next direct write meets the same error and raises it
+            with contextlib.suppress(OSError, MemoryError):  # the next direct write meets the same error and raises it
                 self._write_all(self._waiting[0])
             with self._lock:
                 self._size -= len(self._waiting.popleft())
