@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.support.net import HOST, free_port
 
+from backhaul.net.inherited import join
 from backhaul.net.listeners import Listeners
 from backhaul.net.sockets import SocketOptions
 
@@ -60,6 +61,13 @@ def accepted(listener: socket.socket) -> int:
             listener.accept()[0].close()
             count += 1
     return count
+
+
+def test_each_socket_has_a_name_that_the_service_manager_accepts() -> None:
+    hosts = ["", "::1", "/run/a b.sock", "/run/b:1", "/run/ä", "/run/ö", "/run/\x7f"]
+    names = {join(socket.SOCK_STREAM, host, 0) for host in hosts}
+    assert len(names) == len(hosts)
+    assert [name for name in names if not name.isascii() or not name.isprintable() or ":" in name] == []
 
 
 @pytest.mark.parametrize("host", WILDCARD)

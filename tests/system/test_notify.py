@@ -1,6 +1,8 @@
 import os
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.system import notify
+from backhaul.system.shared_manager import SharedManager
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -138,3 +141,55 @@ def test_sockets_passed_to_another_process_are_left_alone(intended_for: str, mon
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", intended_for)
     assert notify.inherited() == []
+
+
+TAKE = """
+import os
+from backhaul.system import notify
+for name, sock in notify.inherited():
+    print(name, sock.getsockname()[1], os.get_inheritable(sock.fileno()))
+print(notify.inherited())
+"""
+
+
+@pytest.mark.parametrize(("names", "name"), [("a:a-file:none", "a"), ("", "")])
+def test_sockets_are_taken_once_and_anything_else_is_closed(names: str, name: str, tmp_path: Path) -> None:
+    """Of three descriptors one is a socket, one is a file, and one was closed by a wrapper of the program."""
+    file = tmp_path / "file"
+    file.touch()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        variables = f"LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES={names}"
+        script = f'exec 3<&{listener.fileno()} 4<{file} 5<&-; {variables} exec "$@"'
+        run = subprocess.run(
+            ["bash", "-c", script, "bash", sys.executable, "-c", TAKE],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            pass_fds=[listener.fileno()],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (run.stdout, run.stderr) == (f"{name} {port} False\n[]\n", "")
+
+
+def test_several_ends_are_one_service(manager: socket.socket) -> None:
+    shared = SharedManager()
+    one, two = (shared.part(name, lambda _spot: False) for name in ("one", "two"))
+    one.ready()
+    one.status("up")
+    two.ready()
+    two.ready()
+    two.status("down")
+    assert [received(manager) for _ in range(3)] == [["STATUS=one: up"], ["READY=1"], ["STATUS=one: up; two: down"]]
+    one.reloading()
+    two.reloading()
+    one.ready()
+    two.ready()
+    assert [received(manager)[0] for _ in range(2)] == ["RELOADING=1", "READY=1"]
+    two.reloading()
+    two.stopping()
+    assert [received(manager)[0] for _ in range(3)] == ["RELOADING=1", "STATUS=one: up", "READY=1"]
+    for _ in range(2):
+        one.stopping()
+    one.watchdog()
+    assert [received(manager) for _ in range(3)] == [["STATUS="], ["STOPPING=1"], ["WATCHDOG=1"]]

@@ -3,11 +3,14 @@
 import contextlib
 import errno
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from .unix_sockets import SocketFile, UnixListener
+
+_FORBIDDEN: Final = re.compile("[^ -~]")
 
 
 class Depot(Protocol):
@@ -137,9 +140,9 @@ def _describe(sock: socket.socket) -> str:
 
 
 def join(kind: int, host: str, port: int) -> str:
-    """Return a name without colons, which sd_notify(3) forbids in FDNAME=."""
+    """Return a name of ASCII characters without colons and control characters, as sd_notify(3) requires of FDNAME=."""
     protocol = "unix" if host.startswith("/") else "tcp" if kind == socket.SOCK_STREAM else "udp"
-    return f"{protocol}-{port}-{host.replace(':', '_')}"
+    return f"{protocol}-{port}-{_FORBIDDEN.sub(lambda found: f'%{ord(found[0]):x}', host.replace(':', '_'))}"
 
 
 def _own(sock: socket.socket) -> socket.socket:

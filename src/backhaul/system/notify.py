@@ -5,6 +5,7 @@ cannot be reached must not stop the tunnel.
 """
 
 import array
+import contextlib
 import logging
 import os
 import socket
@@ -131,11 +132,12 @@ def inherited() -> list[tuple[str, socket.socket]]:
     found = []
     names += [""] * int(count)  # an old manager sends no names
     for name, descriptor in zip(names, range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count)), strict=False):
-        os.set_inheritable(descriptor, False)
         try:
+            os.set_inheritable(descriptor, False)
             sock = socket.socket(fileno=descriptor)
-        except OSError:  # no socket
-            os.close(descriptor)
+        except OSError:  # no socket, or none that a wrapper of this program has left open
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
         else:
             found.append((name, sock))
     return found
