@@ -90,7 +90,7 @@ def run_once(wish: Wish, *, as_json: bool) -> int:
 
 def run_watch(wish: Wish) -> int:
     """Show the connections on the terminal, redrawn every second, until the administrator ends it."""
-    if not sys.stdout.isatty():
+    if not (sys.stdout and sys.stdout.isatty()):
         print("backhaul connections: --watch needs a terminal; --json is for programs", file=sys.stderr)
         return 2
     rates = Rates()

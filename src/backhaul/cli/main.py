@@ -1,6 +1,8 @@
 """The program ``backhaul``: reads the arguments and runs the command."""
 
 import argparse
+import contextlib
+import errno
 import logging
 import os
 import signal
@@ -15,27 +17,55 @@ from .arguments import INSTALLED, parser
 
 _MAX_LINE = 1 << 20  # bytes; more than any token needs
 _STANDARD_ERROR = 2
+# Errors of a standard stream: all files are written by commands that name them.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with 0 for success, 2 for a bad configuration or usage, 1 for other errors."""
     _fill_standard_descriptors()
+    raise SystemExit(_run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: Sequence[str]) -> object:
     try:
-        code = _dispatch(sys.argv[1:] if argv is None else argv)
+        code = _code(argv)
         if sys.stdout:
             sys.stdout.flush()
     except BrokenPipeError:  # as in `backhaul status | head`
-        sys.stdout = None  # keeps Python from flushing it at exit
-        code = EXIT_FAILED
+        _leave_output()
     except KeyboardInterrupt:
-        code = EXIT_FAILED
+        pass
     except Exception as error:
-        if not out_of_memory(error):
+        if not _is_explained(error):
             raise
+    else:
+        return code
+    return EXIT_FAILED
+
+
+def _code(argv: Sequence[str]) -> object:
+    try:
+        return _dispatch(argv)
+    except SystemExit as end:  # argparse has printed something
+        return end.code
+
+
+def _is_explained(error: Exception) -> bool:
+    """Print the remedy for an error of the machine; return False for a defect of the program."""
+    if out_of_memory(error):
         _print_error(f"backhaul: out of memory or threads: {MEMORY_ADVICE}")
-        code = EXIT_FAILED
-    raise SystemExit(code)
+    elif isinstance(error, OSError) and error.errno in _NO_ROOM:
+        _leave_output()
+        _print_error(f"backhaul: can't write the output: {error.strerror}; make room, or write it elsewhere")
+    else:
+        return False
+    return True
+
+
+def _leave_output() -> None:
+    sys.stdout = None  # keeps Python from flushing it at exit
 
 
 def _fill_standard_descriptors() -> None:
@@ -45,6 +75,8 @@ def _fill_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number
+    if sys.stdin is None:  # it was closed when Python started
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the program
 
 
 def _dispatch(argv: Sequence[str]) -> int:
@@ -225,7 +257,8 @@ def _complain(error: Exception) -> int:
 def _print_error(text: str) -> None:
     from backhaul.system.journal import is_journal, with_priority  # noqa: PLC0415 - `--version` needs none of it
 
-    print(with_priority(text, logging.ERROR) if is_journal(_STANDARD_ERROR) else text, file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full disk, for instance
+        print(with_priority(text, logging.ERROR) if is_journal(_STANDARD_ERROR) else text, file=sys.stderr)
 
 
 _COMMANDS = {
