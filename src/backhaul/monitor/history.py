@@ -81,7 +81,7 @@ async def keeping_history(path: str, read: Read) -> AsyncIterator[ReadHistory]:
     try:
         file = await in_thread(HistoryFile, Path(path))
     except OSError as error:
-        log.error("%s: %s; the page has no history until that is corrected", path, reason(error))
+        log.error("%s: %s; the page has no history; correct that and restart the program", path, reason(error))
         yield _none
         return
     if file.renewed:
