@@ -100,7 +100,9 @@ async def test_the_history_can_be_read_later(tmp_path: Path, caplog: pytest.LogC
     with threadless():
         async with keeping_history(str(tmp_path / "other"), Tunnel().read) as history:
             pass
-    assert f"{tmp_path}/other: {NO_THREAD}; the page has no history; correct that and restart the program" in caplog.text
+    assert (
+        f"{tmp_path}/other: {NO_THREAD}; the page has no history; correct that and restart the program" in caplog.text
+    )
 
 
 async def test_the_last_minute_of_the_history_is_kept(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ WRONG = "the client runs ws, this server tcp"
 async def test_no_tunnel_connection_at_all_is_a_problem() -> None:
     check = CarrierCheck(log, grace=0)
     check.begin()
-    await until(lambda: "no tunnel connection" in check.problem)
+    await until(lambda: "no tunnel connection of this transport has arrived" in check.problem)
 
 
 @pytest.mark.parametrize("sign", [CarrierCheck.seen, CarrierCheck.proved, CarrierCheck.end])
@@ -48,7 +48,7 @@ async def test_after_a_protected_handshake_only_silence_is_a_problem() -> None:
         each.agreed()
     check.mismatched(WRONG)
     assert not check.problem
-    await until(lambda: "no tunnel connection" in silent.problem)
+    await until(lambda: "no tunnel connection has arrived; let them pass the firewalls" in silent.problem)
     check.begin()
     check.mismatched(WRONG)
     assert check.problem == WRONG

@@ -1,15 +1,25 @@
 """Tunnel connections that can't be opened, although the control channel is fine."""
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.behind import Behind
-from tests.support.net import until
+from tests.support.net import Listener, until
+from tests.support.protected import Control, ProtectedServer
+from tests.support.tunnel import Net
 
+from backhaul.client import Client
 from backhaul.tunnel.openings import Openings
+from backhaul.wire.signals import Signal
 
 PAUSES = (1.0, 2.0, 4.0)
 REFUSED = "tunnel connections can't be opened: connection refused"
+CUT = (
+    "tunnel connections can't be opened: each is closed at once; a firewall or proxy may let only the control channel "
+    "pass"
+)
 
 
 @pytest.fixture
@@ -67,4 +77,68 @@ async def test_a_client_that_opens_none_is_not_connected(behind: Behind, caplog:
     behind.listener = behind.net.listen(behind.listener.port)
     await behind.carriers(2)
     await until(lambda: behind.client.state().session.connected)
-    assert "tunnel connections can be opened again" in caplog.text
+    await until(lambda: "tunnel connections can be opened again" in caplog.text)
+
+
+class Middlebox:
+    """Lets the control channel pass, and resets tunnel connections until it is stopped."""
+
+    def __init__(self, listener: Listener, control: Control) -> None:
+        self._tasks = [asyncio.create_task(self._answer(control)), asyncio.create_task(self._reset(listener))]
+
+    async def _answer(self, control: Control) -> None:
+        while True:
+            if await control.receive() == Signal.PROBE:
+                await control.send(Signal.ANSWER)
+
+    async def _reset(self, listener: Listener) -> None:
+        while True:
+            (await listener.accept()).reset()
+
+    async def open(self) -> None:
+        """Let tunnel connections pass."""
+        await self._cancel(self._tasks.pop())
+
+    async def stop(self) -> None:
+        """Do nothing more."""
+        for task in self._tasks:
+            await self._cancel(task)
+
+    async def _cancel(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.fixture
+async def cut(net: Net, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Client, Listener, Middlebox]]:
+    """Start a client whose tunnel connections are reset, although the control channel is protected."""
+    net.transport = request.param
+    net.timings = {"refill_pauses": (0.02,), "look": 0.01}
+    listener = net.listen()
+    client = await net.client(listener.port, 'security = "auto"', connection_pool=2)
+    middlebox = Middlebox(listener, await ProtectedServer().accept(await listener.accept()))
+    yield client, listener, middlebox
+    await middlebox.stop()
+
+
+@pytest.mark.parametrize("cut", ["tcp", "tcpmux"], indirect=True)
+async def test_connections_that_are_closed_at_once_are_none(
+    cut: tuple[Client, Listener, Middlebox], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, _, _ = cut
+    await until(lambda: client.state().session.problem == CUT)
+    assert not client.state().session.connected
+    assert CUT in caplog.text
+
+
+@pytest.mark.parametrize("cut", ["tcp"], indirect=True)
+async def test_connections_that_last_end_the_problem(
+    cut: tuple[Client, Listener, Middlebox], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client, listener, middlebox = cut
+    await until(lambda: CUT in caplog.text)
+    await middlebox.open()
+    await listener.accept()
+    await until(lambda: "tunnel connections can be opened again" in caplog.text)
+    assert client.state().session.connected

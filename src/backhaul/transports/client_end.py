@@ -193,6 +193,10 @@ class ClientTransport(ClientControl, Protocol):
     def opening(self) -> int:
         """The number of tunnel connections that are being dialled."""
 
+    @property
+    def open_now(self) -> int:
+        """The number of tunnel connections that are open, and wait or are shared."""
+
     def open(self) -> None:
         """Dial one more tunnel connection, in the background."""
 

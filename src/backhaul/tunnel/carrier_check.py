@@ -10,6 +10,11 @@ from backhaul.net.log_throttle import LogThrottle
 
 GRACE: Final = 45.0
 """Seconds until the first suitable tunnel connection. A session of v0.7.2 is silent for its first 20 s."""
+_NONE_PASSES: Final = (
+    "no tunnel connection has arrived; let them pass the firewalls and proxies as well as the control channel (on "
+    "transport udp, UDP to the same port)"
+)
+_NONE_FITS: Final = "no tunnel connection of this transport has arrived; set the same transport on both ends"
 
 
 class CarrierCheck:
@@ -92,7 +97,7 @@ class CarrierCheck:
             self._changed()
 
     def _give_up(self) -> None:
-        self._report("no tunnel connection of this transport has arrived; set the same transport on both ends")
+        self._report(_NONE_PASSES if self._agreed else _NONE_FITS)
 
     def _report(self, problem: str) -> None:
         self.end()

@@ -269,7 +269,7 @@ class ClientTunnel:
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target of a user, and join both."""
         self.fit.proved()
-        self._pool.demand.arrived()
+        self._pool.arrived()
         self._watch.user_came()
         self._arrivals.arrived(arrival)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Final
 
 from backhaul.config import ClientConfig
 from backhaul.errors import reason, retry_after
@@ -13,6 +14,8 @@ from .openings import Openings
 from .pool import PoolSize
 from .requests import Requests
 from .timings import Timings
+
+_CUT: Final = "each is closed at once; a firewall or proxy may let only the control channel pass"
 
 
 class ConnectionPool:
@@ -39,12 +42,12 @@ class ConnectionPool:
         self._requests = Requests(self._meet)
         self._openings = Openings(timings.refill_pauses, logger)
         self._throttle = LogThrottle(logger)
+        self._doubtful = False  # connections were opened, and none has been open at a look since
 
     @property
     def problem(self) -> str:
         """The reason why no tunnel connection can be opened; empty while any is open."""
-        none_open = self._transport.connections == self._transport.opening
-        return self._openings.problem if none_open else ""
+        return "" if self._transport.open_now else self._openings.problem
 
     def adopt(self, config: ClientConfig) -> None:
         """Use another configuration."""
@@ -56,6 +59,7 @@ class ConnectionPool:
 
     def begin(self) -> None:
         """Begin again with a new control channel."""
+        self._doubtful = False
         self._openings.begin()
 
     def clear(self) -> None:
@@ -68,20 +72,36 @@ class ConnectionPool:
         self._requests.add(count)
 
     def opened(self) -> None:
-        """Note that a connection was opened."""
-        self._openings.opened()
+        """Note that a connection was opened, which may be closed at once."""
+        self._doubtful = True
+
+    def arrived(self) -> None:
+        """Note that a connection has got a user."""
+        self.demand.arrived()
+        self._last()
 
     def failed(self, error: Exception) -> None:
         """Note that a connection could not be opened."""
+        self._doubtful = False
         self._openings.failed(reason(error), self._loop.time(), retry_after(error))
 
     def fill(self) -> None:
         """Dial the connections that are missing; call it once a second."""
         transport = self._transport
         missing = self.demand.sample(transport.idle, transport.opening + self._pace.waiting, transport.shared)
+        if transport.open_now:
+            self._last()
         if self._openings.due(self._loop.time()):
+            if self._doubtful:
+                self._openings.failed(_CUT, self._loop.time())
             for _ in range(missing):
                 self._open()
+
+    def _last(self) -> None:
+        """Note that a connection has lasted."""
+        if self._doubtful:
+            self._doubtful = False
+            self._openings.opened()
 
     def _meet(self) -> bool:
         """Meet a request of the server; return False if it asks for too many."""

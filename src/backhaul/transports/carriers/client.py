@@ -181,6 +181,11 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         """The number of tunnel connections that are being dialled."""
         return self._opening
 
+    @property
+    def open_now(self) -> int:
+        """The number of tunnel connections that are open, and wait or are shared."""
+        return self.connections - self._opening
+
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
         address = await self._door.connect()

@@ -76,6 +76,11 @@ class MuxClient(PooledClient[Link]):
         return 0 if any(link.peer.supports(Feature.SURPLUS) for link in self._carriers) else self.idle
 
     @property
+    def open_now(self) -> int:
+        """Number of sessions that have a connection."""
+        return sum(not link.parked for link in self._carriers)
+
+    @property
     def leaving(self) -> int:
         """Number of idle sessions of a lost control channel that the server has not closed yet."""
         return sum(not len(link) and not link.parked for link in self._leaving)

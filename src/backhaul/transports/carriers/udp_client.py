@@ -81,6 +81,11 @@ class UdpClient(DoorClient):
         return self._opening
 
     @property
+    def open_now(self) -> int:
+        """The number of tunnels that wait for a flow."""
+        return len(self._idle)
+
+    @property
     def connections(self) -> int:
         """The number of tunnels that wait for a flow or for the control channel."""
         return len(self._idle) + self._opening
