@@ -113,7 +113,7 @@ class Middlebox:
 async def cut(net: Net, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Client, Listener, Middlebox]]:
     """Start a client whose tunnel connections are reset, although the control channel is protected."""
     net.transport = request.param
-    net.timings = {"refill_pauses": (0.02,), "look": 0.01}
+    net.timings = {"refill_pauses": (0.02,), "look": 0.03}
     listener = net.listen()
     client = await net.client(listener.port, 'security = "auto"', connection_pool=2)
     middlebox = Middlebox(listener, await ProtectedServer().accept(await listener.accept()))

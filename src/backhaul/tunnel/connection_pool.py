@@ -42,7 +42,8 @@ class ConnectionPool:
         self._requests = Requests(self._meet)
         self._openings = Openings(timings.refill_pauses, logger)
         self._throttle = LogThrottle(logger)
-        self._doubtful = False  # connections were opened, and none has been open at a look since
+        self._doubtful = False  # connections were opened, and none has been open at two looks in a row since
+        self._seen = False  # one was open at the last look
 
     @property
     def problem(self) -> str:
@@ -59,7 +60,7 @@ class ConnectionPool:
 
     def begin(self) -> None:
         """Begin again with a new control channel."""
-        self._doubtful = False
+        self._doubtful = self._seen = False
         self._openings.begin()
 
     def clear(self) -> None:
@@ -89,13 +90,18 @@ class ConnectionPool:
         """Dial the connections that are missing; call it once a second."""
         transport = self._transport
         missing = self.demand.sample(transport.idle, transport.opening + self._pace.waiting, transport.shared)
-        if transport.open_now:
-            self._last()
+        self._look()
         if self._openings.due(self._loop.time()):
-            if self._doubtful:
+            if self._doubtful and not self._seen:
                 self._openings.failed(_CUT, self._loop.time())
             for _ in range(missing):
                 self._open()
+
+    def _look(self) -> None:
+        """Trust connections that were open at the last look, too."""
+        before, self._seen = self._seen, self._transport.open_now > 0
+        if before and self._seen:
+            self._last()
 
     def _last(self) -> None:
         """Note that a connection has lasted."""
