@@ -146,6 +146,21 @@ async def test_the_beginning_of_a_frame_is_not_received(any_net: Net) -> None:
 
 
 @one_mux
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_a_session_ends_whose_other_end_has_received_more_than_was_sent(any_net: Net, end: str) -> None:
+    torn = await Torn.start(any_net, pool=1)
+    user = await torn.user()
+    (session,) = sessions(getattr(torn, end))
+    session.session.received += 1000
+    await torn.cut()
+    assert not await user.closed()
+    await until(lambda: session.closed)
+    await echo(await torn.user(), b"on another one")
+    assert not torn.server.relay.resumption.parked
+    assert not torn.client.relay.resumption.parked
+
+
+@one_mux
 async def test_users_wait_no_longer_than_they_should(any_net: Net) -> None:
     torn = await Torn.start(any_net, server="resume_timeout = 1")
     user = await torn.user()

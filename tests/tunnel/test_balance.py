@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,16 @@ def test_only_present_members_are_chosen(kind: Kind) -> None:
     assert balance.choose("192.0.2.1") is None
     balance.add(everyone[1])
     assert {chosen(balance, f"192.0.2.{number}") is everyone[1] for number in range(99)} == {True}
+
+
+@pytest.mark.parametrize("leaving", list(permutations(range(4))))
+def test_members_that_have_left_get_no_users_of_an_address(leaving: tuple[int, ...]) -> None:
+    everyone = members(4)
+    balance, left = present("source", everyone), set(everyone)
+    for position in leaving[:-1]:
+        balance.discard(everyone[position])
+        left.discard(everyone[position])
+        assert {chosen(balance, f"192.0.2.{number}") for number in range(250)} == left
 
 
 def test_the_first_in_order_gets_all_users() -> None:
