@@ -6,7 +6,7 @@ import math
 import pytest
 from tests.support.middlebox import Line
 from tests.support.mux import links_of
-from tests.support.net import Peer, echo, until, until_reset
+from tests.support.net import PATIENCE, Peer, echo, until, until_reset
 from tests.support.torn import BULK, Torn, exchange, progress, sessions
 from tests.support.tunnel import Net
 
@@ -133,6 +133,17 @@ async def test_a_user_may_wait_in_the_only_session_for_its_connection(any_net: N
     torn.middlebox.release()
     assert await second.receive(5) == b"hello"
     await echo(first, b"again")
+    assert 0 < torn.resumed.seconds < PATIENCE
+
+
+@one_mux
+async def test_a_session_that_was_resumed_is_kept_alive(any_net: Net) -> None:
+    torn = await Torn.start(any_net, client="keepalive_period = 1", pool=1)
+    user = await torn.user()
+    await torn.cut()
+    await echo(user, b"again")
+    for _ in range(3):
+        await until(progress(torn.server))
 
 
 @one_mux

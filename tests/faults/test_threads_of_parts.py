@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import Iterable
@@ -199,6 +200,21 @@ async def test_a_process_notices_its_successor_later(tmp_path: Path) -> None:
                     assert not replaced()
                     await asyncio.sleep(0)
             await until(replaced)
+
+
+async def test_a_process_that_ends_before_it_notices_its_successor_reports_no_defect(tmp_path: Path) -> None:
+    path, door, failures = tmp_path / socket_name("x.toml"), documents(dict), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+    async with serving(path, door) as replaced:
+        path.rename(tmp_path / "former")
+        path.touch()
+        with threadless():
+            assert not replaced()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+    del replaced
+    gc.collect()
+    assert not failures
 
 
 async def test_a_check_of_the_doctor_has_a_remedy() -> None:

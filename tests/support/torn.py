@@ -77,7 +77,7 @@ def sessions(end: Server | Client) -> list[ResumableLink]:
     return [link for link in links_of(end) if isinstance(link, ResumableLink)]
 
 
-def progress(end: Client) -> Callable[[], bool]:
+def progress(end: Server | Client) -> Callable[[], bool]:
     """Return the question whether each session has received something since now."""
     before = {link: link.received for link in sessions(end)}
     return lambda: all(link.received > count for link, count in before.items())

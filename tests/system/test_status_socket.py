@@ -305,6 +305,32 @@ async def test_one_program_at_a_time_follows_another(path: Path) -> None:
         again.close()
 
 
+async def test_a_program_that_ends_at_that_moment_is_not_followed(path: Path) -> None:
+    answers = iter([{"stopping": True}, {}])
+    async with serving(path, documents(lambda: next(answers))):
+        assert await asyncio.to_thread(take_turn, path) is None
+        assert list(path.parent.iterdir()) == [path]
+
+
+class _Single(socket.socket):
+    """A socket of a process that can open no further one."""
+
+    def dup(self) -> "_Single":
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def test_no_one_waits_in_a_socket_that_is_not_served(path: Path) -> None:
+    path.parent.mkdir()
+    server, sock = HttpServer(echo), _Single(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen()
+    with pytest.raises(OSError, match="Too many open files"):
+        await server.serve(sock)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_unix_connection(path)
+    await server.stop()
+
+
 @pytest.mark.parametrize("document", [{"config": "another.toml"}, {}, {"stopping": True}])
 async def test_only_a_program_of_the_same_file_is_a_successor(path: Path, document: dict[str, object]) -> None:
     """A file or a foreign socket may lie on the path."""

@@ -1,5 +1,6 @@
 """Idle tunnel connections of a server that are blocked or dead when a user arrives."""
 
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +14,7 @@ from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.net.deadlines import Deadlines
+from backhaul.net.sockets import USED_INTERVAL
 from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
@@ -145,6 +147,33 @@ async def test_an_aborted_connection_is_not_pinged(stage: Stage) -> None:
         assert await receive_frame(far) == (BINARY, bytes([Signal.PING]))
     assert stage.gone == [carrier]
     other.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_connection_in_an_unknown_state_is_reset(stage: Stage, kind: Kind) -> None:
+    carrier, _, far = await stage.idle(kind)
+    carrier.abort()
+    assert not await far.closed()
+
+
+async def test_a_ping_that_was_sent_in_part_ends_with_its_connection(stage: Stage) -> None:
+    carrier, near, far = await stage.idle(WsIdle)
+    near.fill()
+    carrier.ping()
+    stage.relay.poller.ignore_readable(near.sock)
+    far.reset()
+    await until(lambda: stage.gone)
+    assert stage.gone == [carrier]
+    assert near.sock.fileno() < 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_user_changes_the_probes_of_a_connection(stage: Stage, kind: Kind) -> None:
+    carrier, near, far = await stage.idle(kind)
+    near.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, USED_INTERVAL + 1)
+    assert carrier.attach(await stage.user())
+    assert near.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == USED_INTERVAL
+    far.close()
 
 
 async def test_a_ping_without_memory_for_its_rest_ends_the_connection(net: Net) -> None:

@@ -1,7 +1,6 @@
 """The dates and names of a certificate."""
 
 import hashlib
-from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -24,10 +23,6 @@ class Certificate(NamedTuple):
     fingerprint: str
     """SHA-256, lower-case hexadecimal."""
 
-    def covers(self, name: str) -> bool:
-        """Return whether it is valid for a host name or an address."""
-        return any(_covers(pattern, name.lower().rstrip(".")) for pattern in self.names)
-
 
 def read(data: bytes) -> Certificate:
     """Return the certificate in DER; raise ValueError for anything else."""
@@ -47,16 +42,6 @@ def _names(found: x509.Certificate) -> tuple[str, ...]:
         return ()
     hosts = names.get_values_for_type(x509.DNSName)
     return (*hosts, *map(str, names.get_values_for_type(x509.IPAddress)))
-
-
-def _covers(pattern: str, name: str) -> bool:
-    pattern = pattern.lower()
-    if pattern.startswith("*."):  # one label (RFC 6125, 6.4.3)
-        return name.partition(".")[2] == pattern[2:]
-    try:
-        return ip_address(pattern) == ip_address(name)
-    except ValueError:
-        return pattern == name
 
 
 def dates(subject: str, certificate: Certificate, now: float, remedy: str) -> Finding | None:

@@ -11,7 +11,7 @@ from backhaul.certificates import first_in
 from backhaul.config.checks import unusable, wrong_lists, wrong_page_files, wrong_pair
 from backhaul.config.doors import unusable_servers
 from backhaul.config.schema import Config, ServerConfig, doors_of
-from backhaul.errors import BackhaulError
+from backhaul.errors import BackhaulError, reason
 from backhaul.paths import is_present
 from backhaul.reading import read_file
 from backhaul.system.systemd import objection
@@ -56,7 +56,7 @@ def _dated(subject: str, key: str, file: str, now: float) -> Iterator[Finding]:
     try:
         found = read(first_in(read_file(file)))
     except (OSError, ValueError) as error:
-        yield fault(subject, f"{key} can't be read: {error}", "name a PEM file, or make one (`backhaul cert`)")
+        yield fault(subject, f"{key} can't be read: {reason(error)}", "name a PEM file, or make one (`backhaul cert`)")
         return
     dated = dates(subject, found, now, "renew it (`backhaul cert` makes one); it is read without a restart")
     names = ", ".join(found.names[:4]) or "no name"

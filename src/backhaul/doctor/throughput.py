@@ -113,10 +113,16 @@ async def _accept(listener: socket.socket, cookie: bytes) -> socket.socket:
     loop = asyncio.get_running_loop()
     while True:
         sock, _ = await loop.sock_accept(listener)
-        with suppress(OSError):
-            if await _begins_with(sock, cookie):
-                return sock
-        sock.close()
+        found = False
+        try:
+            found = await _begins_with(sock, cookie)
+        except OSError:
+            continue
+        finally:
+            if not found:
+                sock.close()
+        if found:
+            return sock
 
 
 async def _begins_with(sock: socket.socket, cookie: bytes) -> bool:

@@ -132,12 +132,16 @@ class HttpServer:
     async def serve(self, sock: socket.socket) -> None:
         """Listen on a socket, which this server owns from now on; raise OSError if that fails."""
         self._sock = sock
-        copy = sock.dup()  # uvloop closes it some time
+        try:
+            self._servers = [await self._serve(sock.dup())]  # uvloop closes the copy some time
+        except OSError:
+            sock.close()  # nobody should wait in it
+            raise
+
+    async def _serve(self, sock: socket.socket) -> asyncio.Server:
         if sock.family == socket.AF_UNIX:
-            server = await asyncio.start_unix_server(self._welcome, sock=copy, limit=_READ_SIZE, **_LEAVE_FILE)
-        else:
-            server = await asyncio.start_server(self._welcome, sock=copy, limit=_READ_SIZE)
-        self._servers = [server]
+            return await asyncio.start_unix_server(self._welcome, sock=sock, limit=_READ_SIZE, **_LEAVE_FILE)
+        return await asyncio.start_server(self._welcome, sock=sock, limit=_READ_SIZE)
 
     async def stop(self) -> None:
         """Close the server and its connections; answers that are being made have a moment to leave."""

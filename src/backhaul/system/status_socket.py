@@ -137,11 +137,17 @@ class _Successor:
         if _inode(self._path) in {0, self._own}:
             return False
         if self._asked and self._asked.done():
-            if not self._asked.exception() and self._asked.result():
+            if self._asked.result():
                 return True
             self._asked = None
-        self._asked = self._asked or asyncio.ensure_future(in_thread(_follows, self._path))
+        self._asked = self._asked or asyncio.ensure_future(self._follows())
         return False
+
+    async def _follows(self) -> bool:
+        try:
+            return await in_thread(_follows, self._path)
+        except OSError:  # there is no thread now
+            return False
 
 
 def _follows(path: Path) -> bool:
