@@ -1,6 +1,7 @@
 """The contract of both pollers, on both event loops."""
 
 import asyncio
+import functools
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -57,6 +58,73 @@ async def test_unread_bytes_are_reported_again(poller: Poller, pair: tuple[socke
 def fail() -> None:
     """Raise, as a faulty callback does."""
     raise ZeroDivisionError
+
+
+class Session:
+    """A session with frames that wait; ``flushed`` is called when they leave."""
+
+    def __init__(self, flushed: Callable[[], None]) -> None:
+        self._flushed = flushed
+
+    def flush(self) -> None:
+        """See Flushing."""
+        self._flushed()
+
+
+class TestTogether:
+    """Frames wait for the users who are served together."""
+
+    async def test_sessions_are_flushed_once_after_all_sockets_reported_together(
+        self, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
+        poller = EpollPoller()
+        together, heard = poller.together, list[bytes]()
+        session = Session(lambda: heard.append(b"on" if together.on else b"off"))
+
+        def readable(sock: socket.socket) -> None:
+            heard.append(sock.recv(1))
+            together.add(session)
+
+        for end in pair:
+            poller.on_readable(end, functools.partial(readable, end))
+            end.send(b"x")
+        await until(lambda: len(heard) == 3)
+        await turns()
+        assert heard == [b"x", b"x", b"off"]
+        for end in pair:
+            poller.forget(end)
+        poller.close()
+
+    async def test_a_callback_may_serve_several_users(
+        self, poller: Poller, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
+        near, far = pair
+        together, heard = poller.together, list[bool]()
+
+        def readable() -> None:
+            near.recv(1)
+            for _ in range(2):
+                together.begin()
+                heard.append(together.on)
+                together.add(session)
+
+        session = Session(lambda: heard.append(together.on))
+        poller.on_readable(near, readable)
+        far.send(b"x")
+        await until(lambda: len(heard) == 3)
+        await turns()
+        assert heard == [True, True, False]
+        poller.forget(near)
+
+    async def test_an_error_of_one_session_keeps_no_other_one(
+        self, poller: Poller, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        heard: list[bool] = []
+        poller.together.begin()
+        for flushed in (fail, lambda: heard.append(True)):
+            poller.together.add(Session(flushed))
+        await until(lambda: bool(heard))
+        assert "ZeroDivisionError" in caplog.text
 
 
 class Failing:

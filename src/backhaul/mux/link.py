@@ -46,6 +46,7 @@ class Link(Reader):
         "number",
         "sender",
         "targets",
+        "together",
         "whole_window",
     )
 
@@ -67,6 +68,8 @@ class Link(Reader):
         fresh = role is Role.CLIENT and not peer.extended
         super().__init__(relay, conn, session, stall, owner, peer=peer, proven=proven, fresh=fresh)
         self.number = relay.next_link()
+        self.together = relay.poller.together
+        """The sessions with frames that wait for others; an attribute because each frame needs it."""
         self.sender = make_sender(self, relay, conn, stall)
         self.targets = targets
         """The form of the targets of its streams."""
@@ -133,7 +136,7 @@ class Link(Reader):
         return not self.stall.detect()
 
     def flush(self) -> None:
-        """Send the pending control frames, unless the connection is blocked."""
+        """Send the pending frames now, unless the connection is blocked."""
         session = self.session
         if not (session.control or session.late) or self.closed:
             return
@@ -141,6 +144,13 @@ class Link(Reader):
             self.weigh()
         else:
             self.sender.transmit(session.take_control())
+
+    def flush_together(self) -> None:
+        """Send the pending frames with those of other users who are served now, at once if there are none."""
+        if self.together.on:
+            self.together.add(self)
+        else:
+            self.flush()
 
     def flush_late(self) -> None:
         """Send the late frames with the next others, or soon."""
@@ -151,7 +161,7 @@ class Link(Reader):
         """Act on consumed bytes: send window updates, resume a paused session."""
         session = self.session
         if session.control:
-            self.flush()
+            self.flush_together()
         if not (self._paused or session.control) and session.room > 0:
             return  # as nearly always
         if self._paused != session.paused and not self.closed:

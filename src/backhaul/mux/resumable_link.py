@@ -158,7 +158,7 @@ class ResumableLink(RecordLink):
         return super().usable()
 
     def flush(self) -> None:
-        """Send the pending control frames if the connection takes them, even when the spool is full.
+        """Send the pending frames if the connection takes them, even when the spool is full.
 
         Otherwise two ends with full spools could wait for each other.
         """
@@ -215,7 +215,12 @@ class ResumableLink(RecordLink):
             return False
         if len(self):
             return True
-        return bool(self._awaits_streams or self.unacknowledged or self.session.late) and resumption.keeps_finished
+        return bool(self._awaits_streams or self.unacknowledged or self._pending) and resumption.keeps_finished
+
+    @property
+    def _pending(self) -> bool:
+        """True if frames wait to be sent, perhaps the last ones of a user."""
+        return bool(self.session.control or self.session.late)
 
     def part(self) -> None:
         """Leave the connection; the session has none from now on."""
@@ -234,7 +239,7 @@ class ResumableLink(RecordLink):
     @property
     def settled(self) -> bool:
         """True if the other end has acknowledged everything: bytes on a line are lost with the connection."""
-        return not (self.unacknowledged or self.session.late) and super().settled
+        return not (self.unacknowledged or self._pending) and super().settled
 
     def keep_no_longer(self) -> None:
         """End a session without a connection, and any other one as soon as it loses its own."""

@@ -9,6 +9,8 @@ from backhaul.wire.smux import HEADER_SIZE
 from .link import Link
 from .sink import NOBODY, TunnelStream
 
+_TOGETHER: Final = FRAMES_AT - HEADER_ROOM - HEADER_SIZE  # bytes of frames that fit before a larger one
+_SEVERAL: Final = 4  # streams of a session: with fewer of them a frame would rarely find another one to leave with
 _QUANTUM: Final = 1 << 15  # bytes: others wait no longer for a user with little to send than with frames of v0.7.2
 
 
@@ -70,10 +72,13 @@ class SmuxChannel:
         return self._stream.sendable() if self._link.whole_window else self._stream.stretch()
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
-        """Frame and send ``count`` bytes; pending control frames leave in the same write, before these."""
+        """Frame and send ``count`` bytes, with pending frames before these; few of them become pending ones."""
+        session = self._link.session
+        if self._link.together.on and len(session.control) + count <= _TOGETHER and len(session.streams) >= _SEVERAL:
+            self._add(count, last=last)
+            return
         memory = self.frames.memory
         start = FRAMES_AT
-        session = self._link.session
         if session.control or session.late:
             start -= self._put_control(memory)
             if self.broken:  # many control frames leave alone, which may show that the connection is
@@ -83,8 +88,17 @@ class SmuxChannel:
             end = self._put_fin(memory, end)
         self._link.sender.transmit_frames(memory, start, end)
 
+    def _add(self, count: int, *, last: bool) -> None:
+        """Add the frame to the pending ones."""
+        memory = self.frames.memory
+        end = self._stream.put_headers(memory, FRAMES_AT, count)
+        self._link.session.control += memory[FRAMES_AT:end]
+        if last:
+            self._stream.finish()
+        self._link.flush_together()
+
     def _put_control(self, memory: memoryview) -> int:
-        """Put the pending control frames before the first frame of payload; return how many bytes they take.
+        """Put the pending frames before the first frame of payload; return how many bytes they take.
 
         Those before them stay free for a header.
         """
@@ -118,7 +132,7 @@ class SmuxChannel:
     def finish(self) -> None:
         """Send FIN."""
         self._stream.finish()
-        self._link.flush()
+        self._link.flush_together()
 
     def drop(self, *, reset: bool) -> None:
         """Release the stream, with a reset if the peer knows it."""

@@ -11,6 +11,7 @@ from .log_throttle import LogThrottle
 from .narrow_path import NarrowPath
 from .poller import FAULT, Callback, Owner
 from .spare import SpareDescriptor
+from .together import Together
 
 log = logging.getLogger("backhaul")
 
@@ -37,6 +38,7 @@ class Guards(ABC):
         self.spare = SpareDescriptor()
         self.descriptors = Descriptors()
         self.lingering = Lingering(self)
+        self.together = Together(self.faults)
         self._interests: dict[int, Interest] = {}
         self.narrow_path = NarrowPath(lambda: [interest.sock for interest in self._interests.values()])
 

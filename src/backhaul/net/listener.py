@@ -129,7 +129,7 @@ class Acceptor:
 
     def _accept_batch(self) -> bool:
         """Accept a batch; return whether there may be more."""
-        for _ in range(self._batch):
+        for before in range(self._batch):
             try:
                 sock, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -146,6 +146,8 @@ class Acceptor:
             sock.setblocking(False)
             if self._anywhere:
                 avoid_pacing(sock, address[0])
+            if before:
+                self._poller.together.begin()
             self._hand_over(sock, address)
             if self._listener.fileno() < 0:
                 return False

@@ -3,13 +3,16 @@
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .descriptors import Descriptors
 from .lingering import Lingering
 from .log_throttle import LogThrottle
 from .narrow_path import NarrowPath
 from .spare import SpareDescriptor
+
+if TYPE_CHECKING:
+    from .together import Together
 
 FAULT: Final = "internal error in a connection handler; connection closed"
 Callback = Callable[[], None]
@@ -51,6 +54,9 @@ class Poller(Protocol):
 
     lingering: Lingering
     """The connections that are closed when their peers have ended, until the poller is closed."""
+
+    together: "Together"
+    """The sessions with frames that wait for the users served with theirs."""
 
     def guard(self, sock: socket.socket, owner: Owner) -> None:
         """Abort ``owner`` when a callback of ``sock`` raises; without an owner ``sock`` is reset.

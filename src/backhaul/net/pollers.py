@@ -17,6 +17,7 @@ _MASKS: dict[int, int] = {}  # each mask once: an integer for each socket would 
 _NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and hang-ups concern both
 _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # an end, both ends, or a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
+_TOGETHER = 16  # events whose small frames wait for each other: enough to share most writes, few enough to leave soon
 
 
 def make_poller() -> Poller:
@@ -114,7 +115,24 @@ class EpollPoller(Guards):
 
     def _dispatch(self) -> None:
         self._stale.clear()
-        for fd, event in self._epoll.poll(0, _BATCH):
+        events = self._epoll.poll(0, _BATCH)
+        if len(events) > 1:
+            self._serve_together(events)
+        else:
+            self._serve_all(events)
+
+    def _serve_together(self, events: list[tuple[int, int]]) -> None:
+        last = len(events) - 1
+        for start in range(0, last, _TOGETHER):
+            self.together.end()
+            self.together.on = True
+            self._serve_all(events[start : min(start + _TOGETHER, last)])
+        self.together.on = False
+        self._serve_all(events[last:])  # what leaves now takes along what waits for the same connection
+        self.together.end()
+
+    def _serve_all(self, events: list[tuple[int, int]]) -> None:
+        for fd, event in events:
             if fd in self._stale:
                 continue
             interest = self._interests.get(fd)

@@ -245,6 +245,7 @@ class DatagramSocket:
                 continue
             size, address = interpret(ancillary, count, address) if ancillary else (count, address)
             if batch and address != source:
+                self._poller.together.begin()
                 self._received(batch, source)
                 if self._sock.fileno() < 0:
                     return

@@ -6,17 +6,9 @@ read on the other end. Otherwise they leave soon.
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import FAULT
-
-
-class Flushing(Protocol):
-    """A session that may have late frames."""
-
-    def flush(self) -> None:
-        """Send all frames that wait, if the connection takes bytes now."""
+from backhaul.net.together import Flushing, flush_all
 
 
 class LateFrames:
@@ -44,8 +36,4 @@ class LateFrames:
 
     def _flush(self) -> None:
         sessions, self._sessions = self._sessions, set()
-        for session in sessions:
-            try:
-                session.flush()
-            except Exception as error:  # noqa: BLE001 - the others are flushed nevertheless
-                self._faults.fault(FAULT, error)
+        flush_all(sessions, self._faults)

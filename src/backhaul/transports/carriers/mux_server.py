@@ -111,7 +111,7 @@ class MuxServer(GatedServer):
             joined.sock_reset()
         else:
             joined.read_now()  # the user's first bytes leave with the opening of the stream
-        link.flush()
+        link.flush_together()
         return True
 
     def assign_flow(self, flow: Flow) -> Carry:
@@ -126,7 +126,7 @@ class MuxServer(GatedServer):
         consumer = DatagramChannel(channel, flow.counters)
         channel.attach(consumer)
         consumer.start(flow.from_far, flow.close)
-        link.flush()
+        link.flush_together()
         flow.attach(consumer)
         return Carry.CARRIED
 

@@ -1,0 +1,160 @@
+"""Small frames of many streams, which share a write when their sockets were reported together."""
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.mux import IdleOwner
+from tests.support.net import Peer, until
+from tests.support.peers import EXTENDED
+from tests.support.tunnel import Net
+
+from backhaul.mux.link import Link
+from backhaul.mux.stream_channel import SmuxChannel
+from backhaul.net.pollers import EpollPoller
+from backhaul.relay.engine import Relay
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.traffic import Meter, Traffic
+from backhaul.wire.smux import Role, Settings
+from backhaul.wire.smux.frames import FIN, PSH, SYN, pack_frame
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+pytestmark = pytest.mark.both_loops
+
+
+class Recording(socket.socket):
+    """A connection that knows its writes, whose borders TCP does not keep."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(fileno=sock.detach())
+        self.setblocking(False)
+        self.writes: list[bytes] = []
+
+    def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
+        """See socket(2)."""
+        count = super().send(data, flags)
+        self.writes.append(bytes(data)[:count])
+        return count
+
+
+class Finishing(IdleOwner):
+    """An owner that needs no session without streams."""
+
+    def stream_closed(self, link: Link) -> None:
+        """See LinkOwner."""
+        if not len(link):
+            link.finish("nobody is left")
+
+
+@dataclass
+class Scene:
+    """A link on a connection that records writes, with users who have streams on it."""
+
+    net: Net
+    poller: EpollPoller
+    relay: Relay
+    link: Link
+    conn: Recording
+    far: Peer
+
+    async def user(self) -> tuple[Peer, int]:
+        """Return a user's socket, and the number of its stream, which the other end knows."""
+        user, near = await self.net.pair()
+        stream = self.link.session.open()
+        channel = SmuxChannel(self.link, stream)
+        joined = FramedRelay(self.relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+        channel.attach(joined)
+        joined.start()
+        self.link.flush()
+        assert await self.write() == pack_frame(1, SYN, stream.id)
+        return user, stream.id
+
+    async def write(self) -> bytes:
+        """Return the bytes of the next write."""
+        await until(lambda: bool(self.conn.writes))
+        return self.conn.writes.pop(0)
+
+
+@pytest.fixture
+async def scene(net: Net) -> AsyncIterator[Scene]:
+    poller = EpollPoller()
+    relay = Relay(poller)
+    near, far = await net.pair()
+    conn = Recording(near.sock)
+    link = Link(relay, conn, Role.CLIENT, Settings(), IdleOwner(), peer=EXTENDED)
+    link.start()
+    yield Scene(net, poller, relay, link, conn, far)
+    relay.close()
+    poller.close()
+
+
+async def test_small_messages_share_a_write(scene: Scene) -> None:
+    users = [await scene.user() for _ in range(4)]
+    for user, _ in users:
+        user.sock.send(b"move")
+    frames = [pack_frame(1, PSH, number, b"move") for _, number in users]
+    assert sorted(split(await scene.write(), len(frames[0]))) == sorted(frames)
+
+
+async def test_a_large_message_takes_the_small_ones_before_it_along(scene: Scene) -> None:
+    (small, first), (large, second), *_ = [await scene.user() for _ in range(4)]
+    small.sock.send(b"move")
+    large.sock.send(bytes(9000))
+    writes = await scene.write()
+    frames = pack_frame(1, PSH, first, b"move"), pack_frame(1, PSH, second, bytes(9000))
+    if len(writes) > len(frames[1]):
+        assert writes == b"".join(frames)
+    else:  # the kernel has reported the large one first
+        assert (await scene.write(), writes) == frames
+
+
+async def test_many_small_messages_share_several_writes(scene: Scene) -> None:
+    users = [await scene.user() for _ in range(8)]
+    for user, _ in users:
+        user.sock.send(bytes(1500))
+    writes = [await scene.write()]
+    while sum(map(len, writes)) < 8 * 1508:
+        writes.append(await scene.write())
+    assert len(writes) < len(users)
+    frames = [pack_frame(1, PSH, number, bytes(1500)) for _, number in users]
+    assert sorted(split(b"".join(writes), 1508)) == sorted(frames)
+
+
+async def test_a_user_among_few_does_not_wait(scene: Scene) -> None:
+    users = [await scene.user() for _ in range(2)]
+    for user, _ in users:
+        user.sock.send(b"move")
+    frames = [pack_frame(1, PSH, number, b"move") for _, number in users]
+    assert sorted([await scene.write(), await scene.write()]) == sorted(frames)
+
+
+async def test_the_end_of_a_user_follows_the_last_bytes(scene: Scene) -> None:
+    (one, first), (other, second), *_ = [await scene.user() for _ in range(4)]
+    for user in (one, other):
+        user.sock.send(b"last")
+        user.sock.shutdown(socket.SHUT_WR)
+    ends = [pack_frame(1, PSH, number, b"last") + pack_frame(1, FIN, number) for number in (first, second)]
+    received = await scene.write()
+    assert received in {b"".join(ends), b"".join(reversed(ends))}
+
+
+async def test_frames_that_wait_when_their_session_finishes_leave_before_its_end(scene: Scene) -> None:
+    scene.link.owner = Finishing()
+    users = [await scene.user() for _ in range(4)]
+    await scene.far.send(b"".join(pack_frame(1, FIN, number) for _, number in users))
+    for user, _ in users:
+        assert await user.receive_all() == b""
+        user.sock.send(b"last")
+        user.sock.shutdown(socket.SHUT_WR)
+    received = await scene.far.receive_all()
+    for _, number in users:
+        assert 0 <= received.find(pack_frame(1, PSH, number, b"last")) < received.find(pack_frame(1, FIN, number))
+
+
+def split(data: bytes, size: int) -> list[bytes]:
+    """Return the pieces of that size."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
