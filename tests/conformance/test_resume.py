@@ -56,6 +56,18 @@ async def test_a_full_spool_does_not_wait_for_a_late_acknowledgement(any_net: Ne
     assert 1 << 19 < peak < 3 << 19
 
 
+@one_mux
+async def test_connections_that_do_not_last_are_named(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    torn = await Torn.start(any_net, pool=1)
+    user = await torn.user()
+    for cuts in range(1, 6):
+        assert "tunnel connections do not last" not in caplog.text
+        await torn.cut()
+        await until(lambda: torn.resumed.resumes == cuts)  # noqa: B023 - within this round
+        await echo(user, b"hello")
+    assert "tunnel connections do not last" in caplog.text
+
+
 @every_mux
 async def test_users_survive_with_another_control_channel(any_net: Net) -> None:
     torn = await Torn.start(any_net, client="encryption = true")

@@ -66,6 +66,7 @@ class ResumerResources(WatchResources, Protocol):
     """The parts for connections that resume sessions, on the client."""
 
     poller: Poller
+    complaints: LogThrottle
 
 
 class ReturnResources(Protocol):

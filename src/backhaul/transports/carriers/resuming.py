@@ -20,6 +20,7 @@ from backhaul.transports.client_end import Door
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.smux import Role
 
+from .breaks import Breaks
 from .links import make_line
 from .watch import Cause, Watch
 
@@ -63,6 +64,7 @@ class Resumer:
         self._watch = Watch(relay, self._want)
         self._attempts: dict[Link, Attempt] = {}
         self._vain: dict[Link, _Vain] = {}
+        self._breaks = Breaks(relay.complaints, self._loop.time)
         self._not_before = 0.0  # the time until which a proxy has asked this client to wait
         self._greeted: Deadlines[Attempt] = Deadlines(relay.patience.resume, Attempt.late)
 
@@ -104,6 +106,7 @@ class Resumer:
     def forget(self, link: Link) -> None:
         """Stop searching for a connection for a session, which has ended."""
         self._vain.pop(link, None)
+        self._breaks.forget(link)
         if attempt := self._attempts.pop(link, None):
             self._greeted.discard(attempt)
             attempt.abort()
@@ -154,6 +157,8 @@ class Resumer:
             return
         if attempt.cause is Cause.ROTATION:
             self.relay.resumption.rotations += 1
+        else:
+            self._breaks.replaced(link, attempt.cause.value)
         self._vain_of(link).succeeded(link, self._loop.time())
         self._resumed(link)
 

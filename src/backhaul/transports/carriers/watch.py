@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from enum import Enum, auto
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from backhaul.mux.resumable_link import ResumableLink
@@ -19,11 +19,11 @@ _JITTER: Final = 0.2  # either way, so that connections of the same age are not 
 
 
 class Cause(Enum):
-    """The reason for another connection."""
+    """The reason for another connection, as a clause."""
 
-    LOST = auto()
-    SILENT = auto()
-    ROTATION = auto()
+    LOST = "it was lost"
+    SILENT = "it was silent"
+    ROTATION = "it was old"
 
 
 Want = Callable[[ResumableLink, Cause], None]

@@ -1,0 +1,48 @@
+"""The warning of connections that do not last."""
+
+import logging
+
+import pytest
+from tests.support.clock import Clock
+
+from backhaul.net.log_throttle import LogThrottle
+from backhaul.transports.carriers.breaks import Breaks
+
+WARNING = "tunnel connections do not last"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breaks(clock: Clock) -> Breaks:
+    return Breaks(LogThrottle(logging.getLogger("backhaul.mux")), clock)
+
+
+def test_a_session_that_breaks_again_and_again_is_named(
+    breaks: Breaks, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for count in range(5):
+        assert WARNING not in caplog.text, count
+        clock.now += 15.0
+        breaks.replaced("session", "it was silent")
+    assert "because it was silent" in caplog.text
+
+
+@pytest.mark.parametrize(("sessions", "seconds"), [(1, 15.1), (2, 7.6)], ids=["slowly", "two sessions"])
+def test_few_breaks_are_not_worth_a_line(
+    breaks: Breaks, clock: Clock, caplog: pytest.LogCaptureFixture, sessions: int, seconds: float
+) -> None:
+    for count in range(20):
+        clock.now += seconds
+        breaks.replaced(count % sessions, "it was lost")
+    assert not caplog.text
+
+
+def test_an_ended_session_is_forgotten(breaks: Breaks, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(20):
+        breaks.replaced("session", "it was lost")
+        breaks.forget("session")
+    assert not caplog.text
