@@ -68,6 +68,14 @@ async def test_connections_that_do_not_last_are_named(any_net: Net, caplog: pyte
     assert "tunnel connections do not last" in caplog.text
 
 
+@one_mux
+async def test_connections_on_which_nothing_passes_are_named(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    any_net.patience = {"acknowledge": 3600.0, "unacknowledged": 0.05}
+    torn = await Torn.start(any_net, pool=1)
+    await torn.user()
+    await until(lambda: "tunnel connections begin, but nothing passes" in caplog.text)
+
+
 @every_mux
 async def test_users_survive_with_another_control_channel(any_net: Net) -> None:
     torn = await Torn.start(any_net, client="encryption = true")

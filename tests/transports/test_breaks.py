@@ -27,8 +27,8 @@ def test_a_session_that_breaks_again_and_again_is_named(
     for count in range(5):
         assert WARNING not in caplog.text, count
         clock.now += 15.0
-        breaks.replaced("session", "it was silent")
-    assert "because it was silent" in caplog.text
+        breaks.replaced("session", count, "the last one was silent")
+    assert "the last one was silent" in caplog.text
 
 
 @pytest.mark.parametrize(("sessions", "seconds"), [(1, 15.1), (2, 7.6)], ids=["slowly", "two sessions"])
@@ -37,12 +37,23 @@ def test_few_breaks_are_not_worth_a_line(
 ) -> None:
     for count in range(20):
         clock.now += seconds
-        breaks.replaced(count % sessions, "it was lost")
+        breaks.replaced(count % sessions, count, "lost")
     assert not caplog.text
 
 
 def test_an_ended_session_is_forgotten(breaks: Breaks, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(20):
-        breaks.replaced("session", "it was lost")
+        breaks.replaced("session", 0, "lost")
         breaks.forget("session")
     assert not caplog.text
+
+
+def test_connections_on_which_nothing_passes_are_named_however_seldom(
+    breaks: Breaks, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    breaks.replaced("session", 6, "lost")
+    for _ in range(3):
+        assert not caplog.text
+        clock.now += 100.0
+        breaks.replaced("session", 7, "lost")
+    assert "nothing passes on them" in caplog.text

@@ -2,12 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Final
+from typing import Final, NamedTuple
 
 from backhaul.net.log_throttle import LogThrottle
 
-_ENOUGH: Final = 5  # of one session, within this many seconds: a phone that changes its network does not come near
+_VAIN: Final = 3  # connections of one session on which nothing was acknowledged, one after the other
+_MANY: Final = 5  # of one session, within this many seconds: a phone that changes its network does not come near
 _WITHIN: Final = 60.0
+_REMEDY: Final = "something in between ends connections or drops their bytes: try another transport or port"
+
+
+class _Break(NamedTuple):
+    at: float
+    signs: int
 
 
 class Breaks:
@@ -17,24 +24,25 @@ class Breaks:
         """``now`` returns seconds of a clock that never goes back."""
         self._complaints = complaints
         self._now = now
-        self._times: dict[Hashable, deque[float]] = {}
+        self._last: dict[Hashable, deque[_Break]] = {}
 
-    def replaced(self, session: Hashable, why: str) -> None:
-        """Note that a session has another connection; ``why`` says what was wrong with the last one."""
-        times = self._times.setdefault(session, deque(maxlen=_ENOUGH))
-        times.append(self._now())
-        if len(times) == _ENOUGH and times[-1] - times[0] <= _WITHIN:
-            times.clear()
-            self._warn(why)
+    def replaced(self, session: Hashable, signs: int, why: str) -> None:
+        """Note that a session has another connection.
+
+        ``signs`` is the number of acknowledgements that have arrived so far; ``why`` says what was wrong with the last
+        connection.
+        """
+        last = self._last.setdefault(session, deque(maxlen=_MANY))
+        last.append(_Break(self._now(), signs))
+        if [each.signs for each in last][-_VAIN:] == _VAIN * [signs]:
+            self._warn(f"tunnel connections begin, but nothing passes on them, {_VAIN} times in a row ({why})")
+        elif len(last) == _MANY and last[-1].at - last[0].at <= _WITHIN:
+            last.clear()
+            self._warn(f"tunnel connections do not last: a session got {_MANY} new ones within a minute ({why})")
 
     def forget(self, session: Hashable) -> None:
         """Forget a session that has ended."""
-        self._times.pop(session, None)
+        self._last.pop(session, None)
 
-    def _warn(self, why: str) -> None:
-        self._complaints.warn(
-            "breaks",
-            f"tunnel connections do not last: a session got {_ENOUGH} new ones within a minute, the last one because "
-            f"{why}, and its users waited each time; something in between ends connections or drops their bytes: "
-            "try another transport or port",
-        )
+    def _warn(self, what: str) -> None:
+        self._complaints.warn("breaks", f"{what}, and users wait each time; {_REMEDY}")

@@ -158,7 +158,7 @@ class Resumer:
         if attempt.cause is Cause.ROTATION:
             self.relay.resumption.rotations += 1
         else:
-            self._breaks.replaced(link, attempt.cause.value)
+            self._breaks.replaced(link, link.signs, attempt.cause.value)
         self._vain_of(link).succeeded(link, self._loop.time())
         self._resumed(link)
 

@@ -21,9 +21,9 @@ _JITTER: Final = 0.2  # either way, so that connections of the same age are not 
 class Cause(Enum):
     """The reason for another connection, as a clause."""
 
-    LOST = "it was lost"
-    SILENT = "it was silent"
-    ROTATION = "it was old"
+    LOST = "the last one was lost"
+    SILENT = "the last one was silent"
+    ROTATION = "the last one was old"
 
 
 Want = Callable[[ResumableLink, Cause], None]
