@@ -36,6 +36,8 @@ VARIANTS = {
     "udp sealed": Settings("udp", "datagrams", SEALED),
     "tcp+udp": Settings("tcp", "datagrams", server={"accept_udp": True}),
     "tcpmux+udp": Settings("tcpmux", "datagrams", server={"accept_udp": True}),
+    "wssmux+udp": Settings("wssmux", "datagrams", server={"accept_udp": True}),
+    "tcpmux+udp sealed": Settings("tcpmux", "datagrams", SEALED, {"accept_udp": True}),
     "tcpmux v1": Settings("tcpmux", "stall", {"mux_version": 1}),
     "tcpmux v2": Settings("tcpmux", "stall", {"mux_version": 2}),
     "wsmux v1": Settings("wsmux", "stall", {"mux_version": 1}),

@@ -126,3 +126,18 @@ async def test_one_that_can_not_be_watched_is_closed_at_once(
     assert not len(poller.lingering)
     assert not await far.closed()
     poller.close()
+
+
+@pytest.mark.parametrize("close", [release, linger])
+@pytest.mark.parametrize("make_poller", [EpollPoller, LoopPoller])
+async def test_nothing_lingers_after_the_poller(
+    sockets: Sockets, make_poller: Callable[[], Poller], close: Callable[[Poller, Any], None]
+) -> None:
+    poller = make_poller()
+    (fresh, one, _), (known, other, _) = [await full(sockets) for _ in range(2)]
+    poller.on_readable(known.sock, lambda: None)
+    poller.close()
+    for near, far in ((fresh, one), (known, other)):
+        close(poller, near.sock)
+        assert near.sock.fileno() < 0
+        far.close()

@@ -50,14 +50,15 @@ class Lingering:
         self._most_discarded = most_discarded
         self._connections: Deadlines[_Connection] = Deadlines(patience, lambda late: late.close())
         self._empty: asyncio.Event | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._connections)
 
     def add(self, sock: socket.socket) -> None:
-        """Take over ``sock``; it is closed at once if it is broken, or if descriptors or memory are scarce."""
+        """Take over ``sock``; close it at once if it is broken, if descriptors are scarce, or after ``close``."""
         self._poller.forget(sock)
-        if sock.fileno() >= self._poller.descriptors.pending_end():
+        if self._closed or sock.fileno() >= self._poller.descriptors.pending_end():
             sock.close()
             return
         connection = _Connection(self, sock, self._most_discarded)
@@ -88,7 +89,8 @@ class Lingering:
                     await self._empty.wait()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, those that are added later as well."""
+        self._closed = True
         for connection in self._connections.clear():
             connection.close()
 

@@ -85,7 +85,7 @@ class EpollPoller(Guards):
         fd = sock.fileno()
         if interest := self._interests.pop(fd, None):
             self._stale.add(fd)
-            if interest.mask:
+            if interest.mask and not self._epoll.closed:
                 self._epoll.unregister(fd)
 
     def drop(self, sock: socket.socket) -> None:
