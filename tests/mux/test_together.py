@@ -19,6 +19,7 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import FIN, PSH, SYN, pack_frame
+from backhaul.wire.smux.session import CONTROL_LIMIT
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -48,6 +49,20 @@ class Finishing(IdleOwner):
         """See LinkOwner."""
         if not len(link):
             link.finish("nobody is left")
+
+
+class Deep(Recording):
+    """A connection whose kernel takes everything at once, or nothing while it is ``full``."""
+
+    full = False
+
+    def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
+        """See socket(2)."""
+        del flags
+        if self.full:
+            raise BlockingIOError
+        self.writes.append(bytes(data))
+        return len(self.writes[-1])
 
 
 @dataclass
@@ -80,11 +95,12 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(net: Net) -> AsyncIterator[Scene]:
+async def scene(net: Net, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    """Return the scene on a connection of the class that a test asks for."""
     poller = EpollPoller()
     relay = Relay(poller)
     near, far = await net.pair()
-    conn = Recording(near.sock)
+    conn = getattr(request, "param", Recording)(near.sock)
     link = Link(relay, conn, Role.CLIENT, Settings(), IdleOwner(), peer=EXTENDED)
     link.start()
     yield Scene(net, poller, relay, link, conn, far)
@@ -153,6 +169,34 @@ async def test_frames_that_wait_when_their_session_finishes_leave_before_its_end
     received = await scene.far.receive_all()
     for _, number in users:
         assert 0 <= received.find(pack_frame(1, PSH, number, b"last")) < received.find(pack_frame(1, FIN, number))
+
+
+@pytest.mark.parametrize("scene", [Deep], indirect=True)
+async def test_a_session_on_which_many_frames_wait_is_read(scene: Scene) -> None:
+    user, number = await scene.user()
+    scene.poller.together.begin()
+    while len(scene.link.session.control) <= CONTROL_LIMIT:
+        scene.link.session.nop()
+    scene.link.settle()
+    await scene.write()
+    await scene.far.send(pack_frame(1, PSH, number, b"answer"))
+    assert await user.receive(6) == b"answer"
+
+
+@pytest.mark.parametrize("scene", [Deep], indirect=True)
+async def test_a_session_whose_many_frames_leave_in_the_end_is_read(scene: Scene) -> None:
+    user, number = await scene.user()
+    assert isinstance(scene.conn, Deep)
+    scene.conn.full = True
+    while len(scene.link.session.control) <= CONTROL_LIMIT:
+        scene.link.session.nop()
+        scene.link.flush()
+    scene.link.settle()
+    scene.conn.full = False
+    user.sock.send(b"question")  # reported together with the room of the connection, and after it
+    await scene.write()
+    await scene.far.send(pack_frame(1, PSH, number, b"answer"))
+    assert await user.receive(6) == b"answer"
 
 
 def split(data: bytes, size: int) -> list[bytes]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.mux")
 
 _ORPHAN: Final = 1 << 9  # bytes of memory that a stream takes which only the peer has not ended
-_LITTLE: Final = 1 << 13  # bytes that any session may keep, as many as there are of them
+_LITTLE: Final = 1 << 13  # bytes that any session may keep, and that may wait, as many as there are of them
 
 MakeSender: TypeAlias = "Callable[[SenderOwner, SenderResources, socket.socket, StallDetector], Outlet]"
 
@@ -146,8 +146,11 @@ class Link(Reader):
             self.sender.transmit(session.take_control())
 
     def flush_together(self) -> None:
-        """Send the pending frames with those of other users who are served now, at once if there are none."""
-        if self.together.on:
+        """Send the pending frames with those of other users who are served now, at once if there are none.
+
+        Many frames do not wait, because the session would not be read while they do.
+        """
+        if self.together.on and len(self.session.control) <= _LITTLE:
             self.together.add(self)
         else:
             self.flush()
@@ -168,9 +171,9 @@ class Link(Reader):
             self._turn_reading()
 
     def drained(self) -> None:
-        """Continue after everything has left: with consumed bytes, waiting streams, and the end."""
-        self.settle()
+        """Continue after everything has left: with control frames, reading, waiting streams, and the end."""
         self.flush()
+        self.settle()
         if self._counted:
             self.weigh()
         self.sender.serve_turns()
