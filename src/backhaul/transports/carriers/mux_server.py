@@ -343,4 +343,5 @@ class MuxServer(GatedServer):
         """End the retired sessions beyond the limit that have no user: these are of several former control channels."""
         unused = [link for link in self._retired if not link.session.in_use]
         for link in unused[: max(0, len(self._retired) - self._limits.channel_size)]:
+            link.flush()
             link.end("its control channel is gone, and its client does not end it")
