@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.support.mux import IdleOwner
+from tests.support.mux import IdleOwner, join_user
 from tests.support.net import Peer, until
 from tests.support.peers import EXTENDED
 from tests.support.tunnel import Net
@@ -23,9 +23,7 @@ from backhaul.net.predicates import retransmissions
 from backhaul.net.udp import Counters
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.engine import Relay
-from backhaul.relay.framed import FramedRelay
 from backhaul.relay.patience import Patience
-from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
 pytestmark = pytest.mark.both_loops
@@ -47,12 +45,7 @@ class Scene:
     async def user(self) -> tuple[Peer, int]:
         """Return a user's socket and the number of its stream."""
         user, near = await self.net.pair()
-        stream = self.link.session.open()
-        channel = SmuxChannel(self.link, stream)
-        joined = FramedRelay(self.relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
-        channel.attach(joined)
-        joined.start()
-        return user, stream.id
+        return user, join_user(self.relay, self.link, near)
 
     def flow(self) -> DatagramChannel:
         """Return a flow of datagrams that has a stream."""

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.mux import IdleOwner
+from tests.support.mux import IdleOwner, join_user
 from tests.support.net import Peer, until
 from tests.support.peers import EXTENDED
 from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
-from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.pollers import EpollPoller
 from backhaul.relay.engine import Relay
-from backhaul.relay.framed import FramedRelay
-from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import FIN, PSH, SYN, pack_frame
 from backhaul.wire.smux.session import CONTROL_LIMIT
@@ -79,14 +76,10 @@ class Scene:
     async def user(self) -> tuple[Peer, int]:
         """Return a user's socket, and the number of its stream, which the other end knows."""
         user, near = await self.net.pair()
-        stream = self.link.session.open()
-        channel = SmuxChannel(self.link, stream)
-        joined = FramedRelay(self.relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
-        channel.attach(joined)
-        joined.start()
+        number = join_user(self.relay, self.link, near)
         self.link.flush()
-        assert await self.write() == pack_frame(1, SYN, stream.id)
-        return user, stream.id
+        assert await self.write() == pack_frame(1, SYN, number)
+        return user, number
 
     async def write(self) -> bytes:
         """Return the bytes of the next write."""
@@ -186,7 +179,7 @@ async def test_a_session_on_which_many_frames_wait_is_read(scene: Scene) -> None
 
 @pytest.mark.parametrize("scene", [Deep], indirect=True)
 async def test_a_session_whose_many_frames_leave_in_the_end_is_read(scene: Scene) -> None:
-    user, number = await scene.user()
+    users = [await scene.user() for _ in range(4)]
     assert isinstance(scene.conn, Deep)
     scene.conn.full = True
     while len(scene.link.session.control) <= CONTROL_LIMIT:
@@ -194,10 +187,12 @@ async def test_a_session_whose_many_frames_leave_in_the_end_is_read(scene: Scene
         scene.link.flush()
     scene.link.settle()
     scene.conn.full = False
-    user.sock.send(b"question")  # reported together with the room of the connection, and after it
+    for user, _ in users:
+        user.sock.send(b"question")  # reported together with the room of the connection, and after it
     await scene.write()
-    await scene.far.send(pack_frame(1, PSH, number, b"answer"))
-    assert await user.receive(6) == b"answer"
+    for user, number in users:
+        await scene.far.send(pack_frame(1, PSH, number, b"answer"))
+        assert await user.receive(6) == b"answer"
 
 
 def split(data: bytes, size: int) -> list[bytes]:

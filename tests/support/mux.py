@@ -1,9 +1,14 @@
 """Tools for tests of single sessions."""
 
+from tests.support import net
+
 from backhaul.client import Client
 from backhaul.mux.link import Link
 from backhaul.mux.sink import TunnelStream
+from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.relay.engine import Relay
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.traffic import Meter, Traffic
 from backhaul.server import Server
 from backhaul.wire.peer import Peer
 
@@ -28,6 +33,16 @@ class IdleOwner:
     def link_ended(self, peer: Peer, identity: bytes) -> None: ...
     def link_parked(self, link: Link) -> None: ...
     def not_smux(self, link: Link, data: bytes) -> None: ...
+
+
+def join_user(relay: Relay, link: Link, near: net.Peer) -> int:
+    """Join the near end of a user's connection with a new stream of ``link``, and return the stream's number."""
+    stream = link.session.open()
+    channel = SmuxChannel(link, stream)
+    joined = FramedRelay(relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    channel.attach(joined)
+    joined.start()
+    return stream.id
 
 
 def links_of(end: Server | Client) -> list[Link]:
