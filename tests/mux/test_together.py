@@ -102,7 +102,7 @@ async def scene(net: Net, request: pytest.FixtureRequest) -> AsyncIterator[Scene
 
 
 async def test_small_messages_share_a_write(scene: Scene) -> None:
-    users = [await scene.user() for _ in range(4)]
+    users = [await scene.user() for _ in range(8)]
     for user, _ in users:
         user.sock.send(b"move")
     frames = [pack_frame(1, PSH, number, b"move") for _, number in users]
@@ -110,8 +110,8 @@ async def test_small_messages_share_a_write(scene: Scene) -> None:
 
 
 async def test_a_large_message_takes_the_small_ones_before_it_along(scene: Scene) -> None:
-    users = [await scene.user() for _ in range(4)]
-    payloads = [*3 * [b"move"], bytes(9000)]
+    users = [await scene.user() for _ in range(8)]
+    payloads = [*7 * [b"move"], bytes(9000)]
     for (user, _), payload in zip(users, payloads, strict=True):
         user.sock.send(payload)
     received = await scene.write()
@@ -144,7 +144,7 @@ async def test_a_user_among_few_does_not_wait(scene: Scene) -> None:
 
 
 async def test_the_end_of_a_user_follows_the_last_bytes(scene: Scene) -> None:
-    users = [await scene.user() for _ in range(4)]
+    users = [await scene.user() for _ in range(8)]
     for user, _ in users:
         user.sock.send(b"last")
         user.sock.shutdown(socket.SHUT_WR)
@@ -154,10 +154,11 @@ async def test_the_end_of_a_user_follows_the_last_bytes(scene: Scene) -> None:
 
 async def test_frames_that_wait_when_their_session_finishes_leave_before_its_end(scene: Scene) -> None:
     scene.link.owner = Finishing()
-    users = [await scene.user() for _ in range(4)]
+    users = [await scene.user() for _ in range(8)]
     await scene.far.send(b"".join(pack_frame(1, FIN, number) for _, number in users))
     for user, _ in users:
         assert await user.receive_all() == b""
+    for user, _ in users:
         user.sock.send(b"last")
         user.sock.shutdown(socket.SHUT_WR)
     received = await scene.far.receive_all()
@@ -179,7 +180,7 @@ async def test_a_session_on_which_many_frames_wait_is_read(scene: Scene) -> None
 
 @pytest.mark.parametrize("scene", [Deep], indirect=True)
 async def test_a_session_whose_many_frames_leave_in_the_end_is_read(scene: Scene) -> None:
-    users = [await scene.user() for _ in range(4)]
+    users = [await scene.user() for _ in range(8)]
     assert isinstance(scene.conn, Deep)
     scene.conn.full = True
     while len(scene.link.session.control) <= CONTROL_LIMIT:

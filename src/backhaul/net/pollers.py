@@ -17,7 +17,7 @@ _MASKS: dict[int, int] = {}  # each mask once: an integer for each socket would 
 _NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and hang-ups concern both
 _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # an end, both ends, or a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
-_FEW = 3  # events: small frames of so few users rarely find one another
+_FEW = 7  # events: small frames of so few users, who have several sessions, rarely find one another
 _TOGETHER = 16  # events whose small frames wait for each other: enough to share most writes, few enough to leave soon
 
 
