@@ -1,7 +1,7 @@
 """Small frames of many streams, which share a write when their sockets were reported together."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -137,10 +137,16 @@ async def test_many_small_messages_share_several_writes(scene: Scene) -> None:
 
 async def test_a_user_among_few_does_not_wait(scene: Scene) -> None:
     users = [await scene.user() for _ in range(2)]
+    others = [await scene.net.pair() for _ in range(8)]
+    for near, far in others:
+        scene.poller.on_readable(near.sock, reader(near.sock))
+        far.sock.send(b"x")
     for user, _ in users:
         user.sock.send(b"move")
     frames = [pack_frame(1, PSH, number, b"move") for _, number in users]
     assert sorted([await scene.write(), await scene.write()]) == sorted(frames)
+    for near, _ in others:
+        scene.poller.forget(near.sock)
 
 
 async def test_the_end_of_a_user_follows_the_last_bytes(scene: Scene) -> None:
@@ -194,6 +200,15 @@ async def test_a_session_whose_many_frames_leave_in_the_end_is_read(scene: Scene
     for user, number in users:
         await scene.far.send(pack_frame(1, PSH, number, b"answer"))
         assert await user.receive(6) == b"answer"
+
+
+def reader(sock: socket.socket) -> Callable[[], None]:
+    """Return a callback that reads one byte."""
+
+    def read() -> None:
+        sock.recv(1)
+
+    return read
 
 
 def split(data: bytes, size: int) -> list[bytes]:

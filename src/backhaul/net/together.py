@@ -54,6 +54,6 @@ class Together:
     def end(self) -> None:
         """Let frames leave at once again, and those first that have waited."""
         self.on = False
-        while self._sessions:
+        if self._sessions:
             sessions, self._sessions = self._sessions, {}
             flush_all(sessions, self._faults)

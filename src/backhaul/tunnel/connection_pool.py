@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from typing import Final
 
 from backhaul.config import ClientConfig
 from backhaul.errors import reason, retry_after
@@ -14,8 +13,7 @@ from .openings import Openings
 from .pool import PoolSize
 from .requests import Requests
 from .timings import Timings
-
-_CUT: Final = "each is closed at once; a firewall or proxy may let only the control channel pass"
+from .trial import Trial
 
 
 class ConnectionPool:
@@ -40,15 +38,13 @@ class ConnectionPool:
         """The number of idle tunnel connections to keep now, which follows requests and arriving users."""
         self._pace = DialPace(transport.open, config.dial_rate)
         self._requests = Requests(self._meet)
-        self._openings = Openings(timings.refill_pauses, logger)
+        self._trial = Trial(Openings(timings.refill_pauses, logger))
         self._throttle = LogThrottle(logger)
-        self._doubtful = False  # connections were opened, and none has been open at two looks in a row since
-        self._seen = False  # one was open at the last look
 
     @property
     def problem(self) -> str:
         """The reason why no tunnel connection can be opened; empty while any is open."""
-        return "" if self._transport.open_now else self._openings.problem
+        return "" if self._transport.open_now else self._trial.problem
 
     def adopt(self, config: ClientConfig) -> None:
         """Use another configuration."""
@@ -60,8 +56,7 @@ class ConnectionPool:
 
     def begin(self) -> None:
         """Begin again with a new control channel."""
-        self._doubtful = self._seen = False
-        self._openings.begin()
+        self._trial.begin()
 
     def clear(self) -> None:
         """Forget the connections that are to be dialled, because the control channel is lost."""
@@ -74,40 +69,25 @@ class ConnectionPool:
 
     def opened(self) -> None:
         """Note that a connection was opened, which may be closed at once."""
-        self._doubtful = True
+        self._trial.opened()
 
     def arrived(self) -> None:
         """Note that a connection has got a user."""
         self.demand.arrived()
-        self._last()
+        self._trial.lasted()
 
     def failed(self, error: Exception) -> None:
         """Note that a connection could not be opened."""
-        self._doubtful = False
-        self._openings.failed(reason(error), self._loop.time(), retry_after(error))
+        self._trial.failed(reason(error), self._loop.time(), retry_after(error))
 
     def fill(self) -> None:
         """Dial the connections that are missing; call it once a second."""
         transport = self._transport
         missing = self.demand.sample(transport.idle, transport.opening + self._pace.waiting, transport.shared)
-        self._look()
-        if self._openings.due(self._loop.time()):
-            if self._doubtful and not self._seen:
-                self._openings.failed(_CUT, self._loop.time())
+        self._trial.look(any_open=transport.open_now > 0)
+        if self._trial.due(self._loop.time()):
             for _ in range(missing):
                 self._open()
-
-    def _look(self) -> None:
-        """Trust connections that were open at the last look, too."""
-        before, self._seen = self._seen, self._transport.open_now > 0
-        if before and self._seen:
-            self._last()
-
-    def _last(self) -> None:
-        """Note that a connection has lasted."""
-        if self._doubtful:
-            self._doubtful = False
-            self._openings.opened()
 
     def _meet(self) -> bool:
         """Meet a request of the server; return False if it asks for too many."""
