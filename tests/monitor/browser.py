@@ -23,7 +23,8 @@ from backhaul.monitor.http import HttpServer
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
 from backhaul.monitor.samples import HistoryStatus, Sample
-from backhaul.monitor.site import HEADERS, Site, Sources
+from backhaul.monitor.site import HEADERS, Site
+from backhaul.monitor.sources import Sources
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing (dependency group dev)")
 needs_browser = [

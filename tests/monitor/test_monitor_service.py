@@ -178,8 +178,34 @@ async def test_without_page_and_usage_log_nothing_runs(tmp_path: Path, monkeypat
     assert names(tmp_path) == []
 
 
-def test_without_a_page_its_libraries_stay_out_of_memory() -> None:
-    script = "import sys, backhaul.monitor; print({'psutil', 'prometheus_client', 'httptools'} & set(sys.modules))"
+SITE = """
+from dataclasses import replace
+from backhaul.monitor.machine import measure
+from backhaul.monitor.sampler import Sampler
+from backhaul.monitor.site import Site
+from backhaul.monitor.sources import Sources
+from tests.monitor.sample import SETTINGS, Tunnel, no_api
+tunnel = Tunnel()
+sources = Sources(tunnel.survey, dict, Sampler(tunnel.totals, measure))
+Site(replace(SETTINGS, metrics=("{metrics}",)), sources, no_api)
+"""
+
+
+def libraries_of(script: str, *libraries: str) -> str:
+    """Return which libraries are loaded after a script."""
+    script += f"\nimport sys; print(*{{*{libraries}}} & set(sys.modules))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
-    assert done.stdout == b"set()\n"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_without_a_page_its_libraries_stay_out_of_memory() -> None:
+    assert not libraries_of("import backhaul.monitor", "psutil", "prometheus_client", "httptools")
+
+
+def test_without_metrics_their_library_stays_out_of_memory() -> None:
+    assert not libraries_of(SITE.format(metrics="default"), "prometheus_client")
+
+
+def test_with_metrics_their_library_is_loaded_ahead_of_the_first_scrape() -> None:
+    assert libraries_of(SITE.format(metrics="prometheus"), "prometheus_client") == "prometheus_client"

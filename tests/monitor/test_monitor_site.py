@@ -16,7 +16,8 @@ from backhaul.monitor.http_messages import Request, Response
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
 from backhaul.monitor.settings import Settings
-from backhaul.monitor.site import HEADERS, Site, Sources
+from backhaul.monitor.site import HEADERS, Site
+from backhaul.monitor.sources import Sources
 from backhaul.monitor.status import PortStatus
 from backhaul.monitor.times import Times, no_times
 from backhaul.system.certificate import CERTIFICATE, make, write

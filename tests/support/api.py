@@ -17,7 +17,8 @@ from backhaul.api.service import make_desk
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
-from backhaul.monitor.site import HEADERS, Site, Sources
+from backhaul.monitor.site import HEADERS, Site
+from backhaul.monitor.sources import Sources
 from backhaul.system.status_socket import serving
 
 from .operator import SampleOperator

@@ -1,35 +1,27 @@
 """The answers of the monitoring page, and the access to them."""
 
-import asyncio
 import base64
-import contextlib
 import hmac
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from importlib import resources
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.system.expiry import Expiry
-from backhaul.threads import in_thread
 
 from . import legacy, names
 from .http_messages import Request, Respond, Response, Stream
-from .sampler import Sampler
 from .settings import Settings
-from .status import Status, Survey, traffic
-from .times import Times, no_times
+from .sources import Sources
+from .status import Status, traffic
 from .traffic import TrafficStatus
-
-if TYPE_CHECKING:
-    from .prometheus import Figures
 
 log = logging.getLogger("backhaul.monitor")
 
@@ -98,19 +90,6 @@ _ALIASES: Final = ("/stats/", "/data/")
 
 _API: Final = "/api/"
 
-Usage = Callable[[], dict[int, int]]
-"""Returns the bytes of each port over all runs; asked only if a usage log is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """The sources of the numbers, called in the event loop."""
-
-    survey: Survey
-    usage: Usage
-    sampler: Sampler
-    times: Times = no_times
-
 
 class Site:
     """Answers requests; the HTTP server calls ``respond``. ``api`` answers those below ``/api/``."""
@@ -121,12 +100,13 @@ class Site:
         self._settings = settings
         self._sources = sources
         self._failures = Failures(_FREE_FAILURES, _FAILURE_WINDOW, _FIRST_PAUSE, _LONGEST_PAUSE, clock)
-        self._expiries = {file: Expiry(file) for file in settings.certificates}
         self._login = _basic(settings.web_user, settings.web_password)
         self._throttle = LogThrottle(log)
         self._handlers: dict[str, Respond] = {}
         if "prometheus" in settings.metrics:
-            self._handlers["/metrics"] = self._metrics
+            from .metrics import Metrics  # noqa: PLC0415 - its library takes 5 MB
+
+            self._handlers["/metrics"] = Metrics(sources, self._usage, settings.certificates).respond
         if "default" in settings.metrics or not settings.metrics:
             self._handlers |= {_API: api, "/stats": self._stats, "/data": self._data}
             self._handlers |= {f"/{name}": _file(name) for name in _FILES}
@@ -187,31 +167,6 @@ class Site:
     def _usage(self, status: Status) -> dict[int, int]:
         """Return the bytes of each port; without a usage log the status has them."""
         return self._sources.usage() if self._settings.sniffer else traffic(status)
-
-    async def _metrics(self, request: Request) -> Response:
-        from . import exposition, prometheus  # noqa: PLC0415 - saves 5 MB without a scrape
-
-        form = exposition.form_for(request.accept)
-        pieces = []
-        for piece in prometheus.slices(form, await self._figures()):
-            pieces.append(piece)
-            await asyncio.sleep(0)
-        return Response(b"".join(pieces), form.content_type)
-
-    async def _figures(self) -> "Figures":
-        from .prometheus import Figures  # noqa: PLC0415 - as above
-
-        sources = self._sources
-        certificates: dict[str, float] = {}
-        with contextlib.suppress(OSError):  # there is no thread now
-            certificates = await in_thread(self._ends) if self._expiries else {}
-        status = await sources.survey()
-        return Figures(status, self._usage(status), sources.times(), certificates)
-
-    def _ends(self) -> dict[str, float]:
-        """Return the ends of the certificates that can be read, by file; may wait for the disk."""
-        found = {file: expiry.read() for file, expiry in self._expiries.items()}
-        return {file: end for file, end in found.items() if end is not None}
 
 
 def _said(state: str, holds: bool) -> Response:  # noqa: FBT001 - the answer to a question

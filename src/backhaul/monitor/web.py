@@ -16,7 +16,8 @@ from .machine import measure
 from .program import Program
 from .sampler import Sampler
 from .settings import Settings
-from .site import HEADERS, Site, Sources, Usage
+from .site import HEADERS, Site
+from .sources import Sources, Usage
 from .tasks import background
 
 if TYPE_CHECKING:
