@@ -27,6 +27,8 @@ END = UserEnd(TIME, 7, "tcp", "192.0.2.1", 5000, "*:443", "198.51.100.2", "127.0
 class Sink:
     """A sink that the test opens and breaks."""
 
+    name = "/log/access.log"
+
     def __init__(self) -> None:
         self.open = threading.Event()
         self.error: Exception | None = None
@@ -167,7 +169,7 @@ async def test_a_full_disk_is_one_warning_until_it_has_room(sink: Sink, caplog: 
     await until(lambda: "writable again" in caplog.text)
     await log.close()
     assert [record.getMessage() for record in caplog.records] == [
-        "access_log: can't write: no space left on device; lines are lost until that works",
+        "access_log: can't write to /log/access.log: no space left on device; lines are lost until that works",
         "access_log: writable again; at most 2 lines were lost",
     ]
     assert sink.lines == [b"7"]
@@ -344,6 +346,15 @@ class limited:  # noqa: N801 - a context
 
     def __exit__(self, *_: object) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
+
+
+async def test_a_missing_journal_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = AccessLog(JournalSink(str(tmp_path / "journal")), numbers, interval=0)
+    log.write(END)
+    await until(lambda: caplog.messages)
+    await log.close()
+    why = "no such file or directory; lines are lost until that works"
+    assert caplog.messages == [f"access_log: can't write to the journal of systemd: {why}"]
 
 
 def test_each_line_is_an_entry_of_the_journal(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class AccessLog:
         self._dropped = 0  # since the last report
         self._lost = 0  # by the sink, since it began to fail
         self._failing = False
+        self._place = sink.name
         self._writer = Writer(sink, self._report)
 
     def write(self, user: UserEnd) -> None:
@@ -117,7 +118,7 @@ class AccessLog:
         self._lost += lines
         if not self._failing:
             self._failing = True
-            log.warning("access_log: can't write: %s; lines are lost until that works", why)
+            log.warning("access_log: can't write to %s: %s; lines are lost until that works", self._place, why)
 
     def _worked(self) -> None:
         if self._failing:

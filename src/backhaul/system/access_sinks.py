@@ -30,6 +30,7 @@ class FileSink:
     """
 
     def __init__(self, path: str, limit: int, kept: int = KEPT) -> None:
+        self.name = path
         self._path = Path(path)
         self._limit = limit
         self._kept = kept
@@ -87,6 +88,8 @@ class FileSink:
 class StdoutSink:
     """Standard output, where the log of the program goes too."""
 
+    name = "standard output"
+
     def write(self, lines: bytes) -> None:
         """Write the lines; raise OSError if they have no reader."""
         _write_all(sys.__stdout__.fileno() if sys.__stdout__ else -1, lines)
@@ -100,6 +103,8 @@ class StdoutSink:
 
 class JournalSink:
     """The journal, in its own protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL."""
+
+    name = "the journal of systemd"
 
     def __init__(self, path: str = JOURNAL) -> None:
         self._path = path

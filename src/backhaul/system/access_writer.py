@@ -11,7 +11,11 @@ Report = Callable[[int, OSError | None], None]
 
 
 class Sink(Protocol):
-    """A place for lines; only the thread uses it."""
+    """A place for lines; only the thread uses its methods."""
+
+    @property
+    def name(self) -> str:
+        """The name of the place, for administrators."""
 
     def write(self, lines: bytes) -> None:
         """Write whole lines; raise OSError if that fails, after which any number of them is lost."""
