@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.support.clock import Loop
 from tests.support.net import until
 
 from backhaul.net.deadlines import Deadlines
@@ -76,3 +77,28 @@ async def test_cleared_items_never_expire() -> None:
     asyncio.get_running_loop().call_later(2 * SOON, late.set)
     await late.wait()
     assert (expired, len(deadlines), "a" in deadlines) == ([], 0, False)
+
+
+def test_a_timer_may_come_a_little_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, expired = Loop(early=0.0004), Expired()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    Deadlines(SOON, expired).add("a")
+    loop.run_next()
+    assert expired == ["a"]
+
+
+def test_items_that_are_added_again_share_the_timer_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, expired = Loop(), Expired()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+
+    def expire(item: str) -> None:
+        expired(item)
+        deadlines.add(item)
+
+    deadlines = Deadlines(1.0, expire)
+    for item in "abc":
+        deadlines.add(item)
+        loop.run_for(0.3)
+    loop.run_for(10)
+    assert expired[:4] == ["a", "b", "c", "a"]
+    assert loop.waiting == 1

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+from tests.support.clock import Loop
+
 from backhaul.relay.copies import Copies
 from backhaul.wire.datagrams import Batch
 
@@ -37,6 +40,14 @@ async def test_each_batch_is_sent_again_in_order_as_often_as_wanted() -> None:
     copies.repeat([b"d"], line.transmit)
     await line.carries(6)
     assert line.sent[4:] == [[b"d"]] * 2
+
+
+def test_a_timer_may_come_a_little_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, sent = Loop(early=0.0004), list[Batch]()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    Copies(2).repeat([b"a"], sent.append)
+    loop.run_next()
+    assert sent == [[b"a"]]
 
 
 async def test_one_means_no_copy() -> None:

@@ -27,10 +27,11 @@ class Timer:
 
 
 class Loop:
-    """Time that passes from timer to timer."""
+    """Time that passes from timer to timer, each of which comes ``early`` seconds too soon."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, early: float = 0.0) -> None:
         self.now = 0.0
+        self._early = early
         self._numbers = itertools.count()
         self._due: list[tuple[float, int, Timer]] = []
 
@@ -40,8 +41,12 @@ class Loop:
 
     def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
         """See Timers."""
+        return self.call_at(self.now + delay, callback)
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
+        """Call ``callback`` at this time."""
         timer = Timer(callback)
-        heapq.heappush(self._due, (self.now + delay, next(self._numbers), timer))
+        heapq.heappush(self._due, (max(self.now, when - self._early), next(self._numbers), timer))
         return timer
 
     def run(self, until: float) -> None:
@@ -50,6 +55,10 @@ class Loop:
             self.now, _, timer = heapq.heappop(self._due)
             timer.callback()
         self.now = until
+
+    def run_next(self) -> None:
+        """Let time pass up to the next timer."""
+        self.run(self._due[0][0])
 
     def run_for(self, seconds: float) -> None:
         """Let so much time pass."""

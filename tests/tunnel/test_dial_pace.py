@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 
+import pytest
+from tests.support.clock import Loop
 from tests.support.net import until
 
 from backhaul.tunnel.dial_pace import DialPace
@@ -33,6 +35,16 @@ async def test_with_a_rate_they_are_spread() -> None:
     assert (len(dialled), pace.waiting) == (1, 4)
     await until(lambda: len(dialled) == 5)
     assert all(later - earlier > 0.009 for earlier, later in itertools.pairwise(dialled))
+
+
+def test_a_timer_may_come_a_little_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, dialled = Loop(early=0.0004), list[float]()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    pace = DialPace(lambda: dialled.append(loop.now), 100)
+    pace.request()
+    pace.request()
+    loop.run_next()
+    assert len(dialled) == 2
 
 
 async def test_those_that_wait_are_forgotten_with_their_control_channel() -> None:

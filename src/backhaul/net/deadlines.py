@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
+from .timers import EARLY
+
 Item = TypeVar("Item", bound=Hashable)
 
 
@@ -33,9 +35,9 @@ class Deadlines(Generic[Item]):
     def add(self, item: Item) -> None:
         """Start the item's time, or restart it."""
         self._due.pop(item, None)
-        self._due[item] = self._loop.time() + self.seconds
+        self._due[item] = due = self._loop.time() + self.seconds
         if self._timer is None:
-            self._timer = self._loop.call_later(self.seconds, self._sweep)
+            self._sweep_at(due)
 
     def discard(self, item: Item) -> None:
         """Forget the item; harmless if it is unknown."""
@@ -54,17 +56,23 @@ class Deadlines(Generic[Item]):
             self._timer = None
         return items
 
+    def _sweep_at(self, due: float) -> None:
+        """Set the only timer; during a sweep ``add`` may have set one already."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._sweep)
+
     def _sweep(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = self._loop.time() + EARLY
         while self._due:
             item, due = next(iter(self._due.items()))
             if due > now:
-                self._timer = self._loop.call_at(due, self._sweep)
+                self._sweep_at(due)
                 return
             del self._due[item]
             try:
                 self._expire(item)
             except BaseException:  # the event loop logs it; the other items still expire
-                self._timer = self._loop.call_later(0, self._sweep)
+                self._sweep_at(now)
                 raise

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from backhaul.net.timers import EARLY
 from backhaul.wire.datagrams import Batch
 
 PAUSE: Final = 0.01
@@ -57,7 +58,7 @@ class Copies:
 
     def _send(self) -> None:
         try:
-            self._send_due(self._loop.time())
+            self._send_due(self._loop.time() + EARLY)
         finally:  # after a lack of memory, for instance, which the event loop logs
             self._wait()
 

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from backhaul.net.timers import EARLY
+
 
 class DialPace:
     """Dials at most ``rate`` connections a second, evenly spread; without a rate at once."""
@@ -39,7 +41,7 @@ class DialPace:
         self._timer = None
         while self.waiting:
             now = self._loop.time()
-            if self._rate and now < self._next:
+            if self._rate and now + EARLY < self._next:
                 self._timer = self._loop.call_at(self._next, self._go_on)
                 return
             self._next = now + 1 / self._rate if self._rate else 0.0
