@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.exhausted import ExhaustedPoller
+from tests.support.icmp import may_refuse, refuse
 from tests.support.net import HOST, until
 
 from backhaul.net.endpoints import Address
@@ -143,6 +144,25 @@ async def test_an_icmp_error_of_one_datagram_costs_no_other(poller: Poller, batc
         back.send(b"!")
         await until(heard.is_set)
     peer.close()
+    assert not counters.dropped
+
+
+@pytest.mark.skipif(not may_refuse(), reason="requires root")
+@pytest.mark.parametrize("code", [2, 10, 13], ids=["protocol", "host prohibited", "filtered"])
+@pytest.mark.parametrize("batch", [[b"x"], [b"x", b"y"]], ids=["one", "several"])
+async def test_a_datagram_that_a_firewall_refuses_costs_no_other(poller: Poller, batch: list[bytes], code: int) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as there, socket.socket(type=socket.SOCK_DGRAM) as sock:
+        there.bind((HOST, 0))
+        there.setblocking(False)
+        sock.connect(there.getsockname())
+        prepare(sock)
+        counters = Counters()
+        peer = DatagramSocket(poller, sock, lambda _batch, _address: None, counters)
+        refuse(sock, code)
+        peer.send(batch)
+        assert [there.recv(100) for _ in batch] == batch
+        assert peer.most_equal > 1000
+        peer.close()
     assert not counters.dropped
 
 

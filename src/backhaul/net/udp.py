@@ -199,13 +199,12 @@ class DatagramSocket:
                     self._sock.sendmsg((datagram,), (source,), 0, peer)
                 else:
                     self._sock.sendto(datagram, address)
-            except ConnectionRefusedError:  # an ICMP error of an earlier datagram; this one was not sent
-                continue
-            except OSError as error:  # full, unreachable, or too large for the path: UDP may drop it
+            except WOULD_BLOCK:
+                break
+            except OSError as error:  # unreachable or too large; or an ICMP error of an earlier one was reported here
                 if self._endpoints and error.errno in NO_SUCH_SOURCE:
                     self._send_from_anywhere(datagram, address)
                     return False
-                break
             else:
                 return True
         self._counters.dropped += 1
