@@ -281,10 +281,19 @@ class FlowTable:
 
 
 def connect_flow(poller: Poller, flow: Flow, sock: socket.socket) -> None:
-    """Make ``sock``, a UDP socket that is connected to the target, the far end of the flow."""
+    """Make ``sock``, a UDP socket that is connected to the target, the far end of the flow.
+
+    Raises OSError, after the flow has ended without a report, if the socket can't be watched.
+    """
 
     def received(batch: Batch, _: Address) -> None:
         flow.from_far(batch)
 
     prepare(sock)
-    flow.attach(DatagramSocket(poller, sock, received, flow.counters))
+    try:
+        far = DatagramSocket(poller, sock, received, flow.counters)
+    except OSError:
+        flow.done = _nothing
+        flow.close()
+        raise
+    flow.attach(far)
