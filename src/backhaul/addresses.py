@@ -4,13 +4,15 @@ import ipaddress
 from typing import Final
 
 _PORT_DIGITS: Final = 5
+_MAPPED: Final = "::ffff:"  # RFC 4291, 2.5.5.2; with no IPv4 address after it, it begins one of ::ffff:0:0:0/96
 LOCAL: Final = "(local)"
 """The address of peers on Unix sockets, which have none."""
 
 
 def plain_ip(address: tuple[str, ...] | tuple[str, int]) -> str:
     """Return the numeric address of a peer; IPv4 peers of a dual-stack socket as plain IPv4."""
-    return address[0].removeprefix("::ffff:").partition("%")[0]
+    host = address[0].partition("%")[0]
+    return host.removeprefix(_MAPPED) if "." in host else host
 
 
 def address_text(host: str, port: int) -> str:

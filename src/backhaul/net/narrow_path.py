@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
+from backhaul.addresses import plain_ip
+
 from .log_throttle import LogThrottle
 from .tcp_info import TcpInfo, unacknowledged
 
@@ -69,7 +71,7 @@ class NarrowPath:
         return every[begin : begin + _MOST]
 
     def _warn(self, sock: socket.socket) -> None:
-        peer = sock.getpeername()[0].removeprefix("::ffff:")
+        peer = plain_ip(sock.getpeername())
         self._throttle.warn(
             peer,
             f"connection to {peer}: segments of {TcpInfo.of(sock).mss} bytes are lost again and again while small ones "
