@@ -1,12 +1,14 @@
 """Files with networks, which change while they are in use."""
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
-from tests.support.net import until
+from tests.support.net import PATIENCE, until
 
 from backhaul.errors import BackhaulError
+from backhaul.networks import Networks, read_networks
 from backhaul.tunnel.network_files import NetworkFiles
 
 OFTEN = 0.001
@@ -84,4 +86,29 @@ async def test_a_file_that_is_not_named_is_not_read(path: Path) -> None:
     assert files[str(path)].size == 1
     await files.learn({})
     assert files[str(path)].size == 0
+    files.close()
+
+
+async def test_a_late_look_does_not_undo_a_reload(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, first, release = path.with_name("other"), threading.Event(), threading.Event()
+    other.touch()
+    files = NetworkFiles(OFTEN)
+    named = {"allow_file": str(path), "deny_file": str(other)}
+    await files.learn(named)
+
+    def read_late(name: str) -> Networks:
+        found = read_networks(name)
+        if name == str(path) and not first.is_set():
+            first.set()
+            release.wait(PATIENCE)
+        return found
+
+    monkeypatch.setattr("backhaul.tunnel.network_files.read_networks", read_late)
+    write(path, 2)
+    await until(first.is_set)
+    write(path, 3)
+    await files.learn(named)
+    release.set()
+    await looks(files, other)
+    assert files[str(path)].size == 3
     files.close()

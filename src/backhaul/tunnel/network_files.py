@@ -68,7 +68,7 @@ class NetworkFiles:
             return
         self._stamps[path] = stamp
         try:
-            self._networks[path] = await in_thread(read_networks, path)
+            networks = await in_thread(read_networks, path)
         except OSError as error:
             self._unread[path] = reason(error)
             if self._unread[path] != before:
@@ -76,7 +76,9 @@ class NetworkFiles:
         except ValueError as error:
             self._complain(path, error)
         else:
-            log.info("%s: %s: read again, %d networks", self._names.get(path, path), path, self._networks[path].size)
+            if self._stamps.get(path) == stamp:  # otherwise a reload has read the file, or names it no more
+                self._networks[path] = networks
+                log.info("%s: %s: read again, %d networks", self._names.get(path, path), path, networks.size)
 
     def _complain(self, path: str, error: Exception) -> None:
         log.error("%s: %s: %s; the list in force stays", self._names.get(path, path), path, reason(error))
