@@ -92,6 +92,15 @@ def test_rates_come_from_two_answers(table: Table) -> None:
     assert "↑ 0 bit/s" in table.top()
 
 
+def test_nothing_is_claimed_before_the_first_answer(browser: Browser) -> None:
+    with Host(Users(some(3)), "admin") as host:
+        browser.look(host, width=390)  # where the table is out of sight, so it has not been requested
+        browser.script("window.dispatchEvent(new Event('resize'))")
+        assert browser.text("#connections-none") == "Loading the connections …"
+        assert browser.text("#connections-hint") == ""
+        assert browser.text("#connections-count") == ""
+
+
 @MANY
 def test_only_the_rows_in_sight_exist(table: Table) -> None:
     assert len(table.rows()) < 40

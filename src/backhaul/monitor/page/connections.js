@@ -18,7 +18,7 @@ const body = byId("connections-rows");
 let users = []; // of the last answer, with rates
 let shown = []; // those that match the search, in order
 let before = new Map(); // id → [received, sent] of the previous answer
-let asked = 0; // the time of the last answer, on the server
+let asked = 0; // the time of the last answer, on the server; 0 before the first one
 let order = { key: "age", falling: false };
 let chosen = null; // id of the selected user
 let closable = false;
@@ -69,6 +69,7 @@ function offer(list, all, texts) {
 }
 
 function arrange() {
+  if (!asked) return;
   height = parseFloat(getComputedStyle(view).getPropertyValue("--row"));
   const text = byId("connections-search").value.trim().toLowerCase();
   const [port, state] = [byId("connections-port").value, byId("connections-state").value];
