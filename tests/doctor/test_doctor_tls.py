@@ -119,6 +119,15 @@ async def test_a_server_without_tls(net: Net) -> None:
     assert finding.remedy.startswith('the server speaks no TLS on this port: set transport = "ws"')
 
 
+async def test_a_server_of_another_transport(net: Net) -> None:
+    net.transport = "tcpmux"
+    port = free_port()
+    await net.server(port)
+    finding = only(await travel(client_config("wss", f"{HOST}:{port}")))
+    assert finding.text == "TLS handshake failed: the other end closed the connection"
+    assert finding.remedy.startswith("does the server run wss on this port")
+
+
 async def test_a_server_that_expects_tls(wss_net: Net, tmp_path: Path) -> None:
     port = free_port()
     await wss_net.server(port)

@@ -38,6 +38,11 @@ def without_tls(sock: socket.socket) -> None:
     sock.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
+def with_silence(sock: socket.socket) -> None:
+    """Read the greeting, and say nothing."""
+    sock.recv(1 << 14)
+
+
 def with_client_certificates(sock: socket.socket) -> None:
     """Demand a client certificate."""
     context = proxy_context()
@@ -59,6 +64,7 @@ def with_other_names(sock: socket.socket) -> None:
     ("serve", "text"),
     [
         (without_tls, "TLS handshake failed: wrong version number: no TLS on this port; correct the port or the"),
+        (with_silence, "TLS handshake failed: the other end closed the connection: correct the port or the transport"),
         (with_client_certificates, "certificate required: it demands a client certificate, and this client has none"),
         (with_other_names, "unrecognized name: it serves no such name; correct remote_addr or tls_server_name"),
     ],

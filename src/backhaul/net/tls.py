@@ -35,6 +35,7 @@ _RENEW_EVERY: Final = 300.0  # seconds that a session is used; OpenSSL accepts i
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
 _NO_CERTIFICATE: Final = "it demands a client certificate, and this client has none; exempt the tunnel from that"
 _REMEDIES: Final = dict.fromkeys(NOT_TLS, "no TLS on this port; correct the port or the transport") | {
+    "UNEXPECTED_EOF_WHILE_READING": "correct the port or the transport, unless a firewall cuts TLS",
     "TLSV1_UNRECOGNIZED_NAME": "it serves no such name; correct remote_addr or tls_server_name",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _NO_CERTIFICATE,
 }
@@ -330,6 +331,8 @@ def explain(error: OSError) -> str:
         if error.verify_code == _NOT_YET_VALID:  # OpenSSL 3.6 has a longer text
             return "the server's certificate is refused: certificate is not yet valid; is this machine's clock right?"
         return f"the server's certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError) or not str(error):  # errors of asyncio have no text
+        return "TLS handshake failed: the other end closed the connection"
     if isinstance(error, ssl.SSLError):
         return f"TLS handshake failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
     return f"TLS handshake failed: {reason(error)}"
