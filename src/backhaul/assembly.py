@@ -111,8 +111,11 @@ def _patient(config: ServerConfig | ClientConfig, patience: Patience) -> Patienc
 
 
 def _set_resumption(relay: Relay, config: ServerConfig | ClientConfig) -> None:
-    """Apply the limits of sessions that outlive their connections."""
-    relay.resumption.apply(config.resume_timeout, min(config.resume_memory << 20, relay.budget.limit))
+    """Apply the limits of sessions that outlive their connections.
+
+    They take up to twice the memory that they count, because pieces of memory that are free wait for the next frames.
+    """
+    relay.resumption.apply(config.resume_timeout, min(config.resume_memory << 20, relay.budget.limit // 2))
     if isinstance(config, ClientConfig):
         relay.resumption.rotate(config.mux_max_age, config.mux_max_bytes << 20)
         relay.resumption.sole = len(config.doors) == 1 and not isinstance(config.remote_addr, EveryAddress)

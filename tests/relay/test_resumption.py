@@ -6,8 +6,9 @@ from backhaul.relay.resumption import Resumption
 from backhaul.wire.peer import Peer
 
 MEMORY = 64 << 20
-FIRST, LARGEST, LEAST = 4 << 20, 16 << 20, 256 << 10
-CONTROL = 4 << 20
+FIRST, LARGEST, LEAST = 4 << 20, 16 << 20, 64 << 10
+CONTROL, LEAST_CONTROL = 4 << 20, 256 << 10
+STEP, SMALL_STEP = 256 << 10, 16 << 10
 
 
 class Session:
@@ -45,7 +46,7 @@ def test_a_session_gets_twice_as_much_while_half_of_the_memory_is_free(resumptio
     assert resumption.most(before) == before
 
 
-@pytest.mark.parametrize(("sessions", "share"), [(1, FIRST), (32, MEMORY // 32), (1000, LEAST)])
+@pytest.mark.parametrize(("sessions", "share"), [(1, FIRST), (32, MEMORY // 32), (2000, LEAST)])
 def test_sessions_share_memory_that_is_short(resumption: Resumption, sessions: int, share: int) -> None:
     for _ in range(sessions):
         Session(resumption, "transport")
@@ -58,7 +59,19 @@ def test_few_control_frames_are_kept_when_memory_is_short(resumption: Resumption
     resumption.held = MEMORY - 1
     assert resumption.most_control == CONTROL
     resumption.held = MEMORY
-    assert resumption.most_control == LEAST
+    assert resumption.most_control == LEAST_CONTROL
+
+
+@pytest.mark.parametrize(("sessions", "step"), [(0, STEP), (8, STEP), (512, MEMORY // 1024), (5000, SMALL_STEP)])
+def test_sessions_together_send_half_of_the_memory_before_they_look_at_it(
+    resumption: Resumption, sessions: int, step: int
+) -> None:
+    """In a container of 64 MB, 190 sessions kept twice what they may, and the kernel killed the program."""
+    for _ in range(sessions):
+        Session(resumption, "transport")
+    assert resumption.step == step
+    resumption.held = MEMORY // 2
+    assert resumption.step == SMALL_STEP
 
 
 def test_few_sessions_without_streams_wait(resumption: Resumption) -> None:

@@ -181,8 +181,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     resume_memory: Annotated[
         int,
         key(
-            "Maximum memory for bytes of sessions that the other end has not acknowledged yet. It is lowered to a "
-            "quarter of the process's memory, but not below 16.",
+            "Maximum memory for bytes of sessions that the other end has not acknowledged yet. It is lowered to an "
+            "eighth of the process's memory, but not below 8.",
             ge=1,
             unit="megabytes",
             on=MUX,

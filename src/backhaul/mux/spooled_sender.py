@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .sealed_link import RecordSender
 
 _LARGE: Final = 1 << 16  # bytes of frames that are kept where they are, instead of copied
-_STEP: Final = 1 << 18  # bytes that are sent between two looks at the memory, while more than half of it is free
-_SMALL_STEP: Final = 1 << 14  # and afterwards
 
 MakeLine = Callable[..., "RecordSender"]
 
@@ -64,7 +62,7 @@ class SpooledSender(Outlet):
         self._ceiling = self._most  # bytes above which all are control frames: streams that had more have stopped
         self._counted = 0  # bytes of memory that the limits know of
         self._question = question
-        self._look_at = _STEP  # bytes of the spool at which its memory is looked at
+        self._look_at = limits.step  # bytes of the spool at which its memory is looked at
         self.spool = Spool(limits.frames)
         """The bytes that are not acknowledged."""
         self._use(make_line(self, relay, conn, stall, records=records))
@@ -198,8 +196,7 @@ class SpooledSender(Outlet):
         memory = self.spool.memory
         self._limits.held += memory - self._counted
         self._counted = memory
-        ample = self._limits.held < self._limits.memory // 2
-        self._look_at = self.spool.size + (_STEP if ample else _SMALL_STEP)
+        self._look_at = self.spool.size + self._limits.step
 
     def _judge(self) -> None:
         """Let streams wait if they have to; they go on when the connection takes bytes, or an acknowledgement comes."""

@@ -16,8 +16,11 @@ _SHARE: Final = 4 << 20  # bytes that a session may keep
 _LARGEST: Final = 16 << 20  # bytes for one whose line holds so many
 _MOST_FINISHED: Final = 256  # sessions; those with streams are as many as users allow
 _MOST_ENDED: Final = 256  # sessions
-_LEAST: Final = 1 << 18  # bytes for each, however many there are
+_LEAST: Final = 1 << 16  # bytes for each, however many there are
 _CONTROL: Final = 1 << 22  # bytes of control frames
+_LEAST_CONTROL: Final = 1 << 18  # more than a stream sends per wake-up
+_STEP: Final = 1 << 18  # bytes that a session sends between two looks at its memory
+_SMALL_STEP: Final = 1 << 14  # while memory is short
 
 
 class Resumable(Protocol):
@@ -197,7 +200,13 @@ class Resumption:
     @property
     def most_control(self) -> int:
         """Bytes of control frames that a session may keep beyond that; they do not wait, and are few in fair use."""
-        return _CONTROL if self.held < self.memory else _LEAST
+        return _CONTROL if self.held < self.memory else _LEAST_CONTROL
+
+    @property
+    def step(self) -> int:
+        """The bytes that a session may send before it looks at its memory again: together half of the memory."""
+        free = self.memory // 2 - self.held
+        return max(_SMALL_STEP, min(_STEP, free // max(1, len(self.links))))
 
     @property
     def keeps_finished(self) -> bool:
