@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,8 @@ NEAR: Final = 14 * DAY
 """Seconds before the end of the certificate from which on that is an event, daily."""
 _FORM: Final = "%Y-%m-%dT%H:%M:%SZ"
 
+log = logging.getLogger("backhaul")
+
 
 def is_near(end: float, now: float) -> bool:
     """Return whether a certificate should be renewed."""
@@ -32,7 +35,7 @@ def is_near(end: float, now: float) -> bool:
 
 
 class Hooks:
-    """Sends the events of ``end``, if ``on_event`` is set."""
+    """Sends the events of ``end``, if ``on_event`` is set, and warns of certificates that end soon."""
 
     def __init__(self, end: Server | Client, *, look_every: float = DAY) -> None:
         self._end = end
@@ -48,11 +51,10 @@ class Hooks:
             return
         await self.close()
         self._settings = settings
-        if config.on_event:
-            send = await self._parts.enter_async_context(_sending(config))
-            self._end.news.listener = send
-            for certificate in certificates:
-                await self._parts.enter_async_context(_watching(certificate, send, self._look_every))
+        send = await self._parts.enter_async_context(_sending(config)) if config.on_event else _ignore
+        self._end.news.listener = send
+        for certificate in certificates:
+            await self._parts.enter_async_context(_watching(certificate, send, self._look_every))
 
     async def close(self) -> None:
         """Give the last events a moment, and end the sending."""
@@ -108,4 +110,11 @@ async def _watch(expiry: Expiry, file: str, tell: _Tell, every: float) -> None:
         end = await _read(expiry)
         if end is not None and is_near(end, time.time()):
             tell(Notice("certificate", file=file, ends=time.strftime(_FORM, time.gmtime(end))))
+            _warn(file, end)
         await asyncio.sleep(every)
+
+
+def _warn(file: str, end: float) -> None:
+    ends = "ends" if end > time.time() else "has ended"
+    day = time.strftime("%Y-%m-%d", time.gmtime(end))
+    log.warning("certificate %s: %s on %s; renew it, and the new one is used without a restart", file, ends, day)

@@ -5,7 +5,11 @@ import hashlib
 import logging
 import resource
 import shutil
+import socket
 import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,6 +59,30 @@ async def shown(port: int) -> str:
         writer.close()
         await writer.wait_closed()
     return hashlib.sha256(der).hexdigest()
+
+
+@contextmanager
+def shaken(server: ServerContext, client: ClientContext) -> Iterator[ssl.SSLSocket]:
+    """Yield the client's end of a connection whose handshake is complete, and whose tickets have arrived."""
+    with socket.create_server((HOST, 0)) as listener:
+        near = socket.create_connection(listener.getsockname(), PATIENCE)
+        far = listener.accept()[0]
+    with server.wrap(far) as accepted, client.wrap(near) as dialled, ThreadPoolExecutor() as pool:
+        serving = pool.submit(greet, accepted)
+        try:
+            dialled.do_handshake()
+            assert dialled.recv(5) == b"hello"
+            yield dialled
+        finally:
+            near.close()
+            dialled.close()
+            serving.result(PATIENCE)
+
+
+def greet(sock: ssl.SSLSocket) -> None:
+    with suppress(OSError):
+        sock.do_handshake()
+        sock.sendall(b"hello")
 
 
 class TestVerification:
@@ -124,6 +152,44 @@ class TestVerification:
         files.cert.write_text("no certificate")
         with pytest.raises(TransportError, match=f"tls_ca {files.cert}: unusable"):
             ClientContext(ClientTls(HOST, verify=True, ca=str(files.cert)))
+
+    async def test_renewed_authorities(
+        self, tls_net: Net, files: CertificateFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        authorities = tmp_path / "authorities.crt"
+        shutil.copy(files.cert, authorities)
+        tunnel = await tls_net.tunnel(await tls_net.echo(), client=f'tls_verify = true\ntls_ca = "{authorities}"')
+        await tls_net.stop(tunnel.server)
+        files.issue()
+        shutil.copy(files.cert, authorities)
+        await tls_net.server(tunnel.bind_port)
+        await until(lambda: f"tls_ca {authorities}: changed and in use" in caplog.text)
+        await until(lambda: tunnel.client.tunnel.connected)
+
+    def test_unusable_authorities_change_nothing(
+        self, files: CertificateFiles, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        authorities = files.cert.with_name("authorities.crt")
+        shutil.copy(files.cert, authorities)
+        client = ClientContext(ClientTls(HOST, verify=True, ca=str(authorities)))
+        server = ServerContext(ServerTls(str(files.cert), str(files.key)))
+        authorities.write_text("half a file")
+        for _ in range(2):
+            with shaken(server, client) as sock:
+                assert sock.getpeercert()
+        assert caplog.text.count("the old authorities stay in use until the file is corrected") == 1
+
+    def test_former_authorities_vouch_for_no_session(self, files: CertificateFiles) -> None:
+        client = ClientContext(ClientTls(HOST, verify=True, ca=str(files.cert)))
+        server = ServerContext(ServerTls(str(files.cert), str(files.key)))
+        with shaken(server, client) as sock:
+            client.remember(sock)
+        with shaken(server, client) as sock:
+            assert sock.session_reused
+        files.issue()
+        with pytest.raises(ssl.SSLCertVerificationError), shaken(server, client):
+            pass
 
 
 class TestRenewal:

@@ -5,7 +5,7 @@ import functools
 import json
 import shlex
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -128,6 +128,19 @@ async def test_a_certificate_near_its_end_is_an_event_again_and_again(net: Net, 
     await until(lambda: len(told(log)) > 1)
     await hooks.close()
     assert {(event["event"], event["file"]) for event in told(log)} == {("certificate", file)}
+
+
+@pytest.mark.parametrize(("days", "text"), [(13, "ends on "), (-1, "has ended on ")])
+async def test_the_log_names_a_certificate_near_its_end(
+    net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture, days: int, text: str
+) -> None:
+    pair = make(["localhost"], 13, datetime.now(UTC) + timedelta(days=days - 13))
+    write(pair, tmp_path, force=False)
+    hooks = Hooks(await net.server(free_port()))
+    file = str(tmp_path / CERTIFICATE)
+    await hooks.apply(msgspec.structs.replace(server_config("wss", f"{HOST}:1", [], ""), tls_cert=file))
+    await until(lambda: f"certificate {file}: {text}{pair.until:%Y-%m-%d}; renew it" in caplog.text)
+    await hooks.close()
 
 
 async def test_the_certificate_of_a_page_near_its_end_is_an_event(net: Net, tmp_path: Path) -> None:

@@ -234,14 +234,12 @@ class ClientContext:
         self._tls = tls
         self._session: ssl.SSLSession | None = None
         self._renew_at = 0.0  # time.monotonic()
-        try:
-            self._context = client_context(tls.ca, verify=tls.verify)
-        except OSError as error:
-            raise TransportError(f"tls_ca {tls.ca}: unusable: {error}") from None
-        self._context.sslsocket_class = TlsSocket
+        self._stamp = self._look()
+        self._context = self._load()
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of a connection to the server before its handshake; owns the socket."""
+        self._refresh()
         _hasten(sock)
         return self._context.wrap_socket(
             sock,
@@ -250,6 +248,31 @@ class ClientContext:
             do_handshake_on_connect=False,
             suppress_ragged_eofs=False,
         )
+
+    def _look(self) -> _Stamp:
+        return _stamp(self._tls.ca) if self._tls.verify and self._tls.ca else ()
+
+    def _load(self) -> ssl.SSLContext:
+        try:
+            context = client_context(self._tls.ca, verify=self._tls.verify)
+        except OSError as error:
+            raise TransportError(f"tls_ca {self._tls.ca}: unusable: {error}") from None
+        context.sslsocket_class = TlsSocket
+        return context
+
+    def _refresh(self) -> None:
+        """Load the authorities if their file has changed; those in use stay if the new ones are unusable."""
+        stamp = self._look()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._context = self._load()
+        except TransportError as error:
+            log.error("%s; the old authorities stay in use until the file is corrected", error)
+        else:
+            self._session = None  # the former authorities have vouched for it
+            log.info("tls_ca %s: changed and in use", self._tls.ca)
 
     @property
     def verifies(self) -> bool:
