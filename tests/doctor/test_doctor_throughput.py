@@ -48,6 +48,13 @@ async def test_a_port_that_the_server_does_not_have() -> None:
     assert "add it to `ports` of the server" in finding.remedy
 
 
+async def test_a_user_who_reaches_the_target_without_the_tunnel() -> None:
+    port = free_port()  # of a server on this machine, which does not have it
+    finding = only(await measured(port, port))
+    assert "reached the target directly, not through the tunnel" in finding.text
+    assert "add the port to `ports` of the server" in finding.remedy
+
+
 async def test_a_port_with_another_target(net: Net) -> None:
     tunnel = await net.tunnel(await net.echo())
     finding = only(await measured(tunnel.ports[0], free_port(), waits=SOON))

@@ -67,6 +67,9 @@ async def _joined(
                 remedy = "is the client connected, this target in `ports` of the server, and in allow_targets, if any?"
                 raise Failure(text, remedy) from None
             with target:
+                if target.getpeername() == user.getsockname():  # both ends are on this machine
+                    text = f"{spare}: the user reached the target directly, not through the tunnel"
+                    raise Failure(text, "add the port to `ports` of the server, with a target of another number")
                 yield user, target
 
 
