@@ -325,7 +325,7 @@ class Server:
             self._make_transport(self._settings, self._front.gate_of(client.name)),
             self._timings,
             self._listeners,
-            places=Places(client.name, client.max_connections, self._everyone, self._limiting.quotas.objection_to),
+            places=Places(client.name, client.max_connections, self._everyone, self._limiting.objection_to),
             limiting=self._limiting,
             news=self.news,
             unreachable=lambda: self._front.problem,

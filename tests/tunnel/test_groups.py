@@ -1,5 +1,6 @@
 """Groups of clients that serve the same ports."""
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -14,6 +15,7 @@ from backhaul.errors import BackhaulError
 from backhaul.state import MemberState
 
 NAMES = ("berlin", "paris", "rome")
+BULK = 200_000  # bytes, which would take 200 seconds at 8000 bit/s
 
 
 class Panel:
@@ -117,6 +119,16 @@ async def test_the_first_in_order_serves_until_it_is_full() -> None:
         assert panel.shares() == {"berlin": 2, "paris": 2, "rome": 0}
 
 
+async def test_the_next_member_serves_while_one_has_enough_new_users() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, balance="order", own={"berlin": "new_users_per_second = 1"})
+        for _ in range(20):
+            await panel.user()
+        shares = panel.shares()
+        assert 0 < shares["berlin"] < 20  # however slow this machine is, they take less than 20 seconds
+        assert shares["paris"] == 20 - shares["berlin"]
+
+
 async def test_a_user_whom_no_member_takes_is_counted_once() -> None:
     async with Net("tcp") as net:
         panel = await panel_of(net, balance="order", own=dict.fromkeys(NAMES, "max_connections = 1"))
@@ -180,6 +192,20 @@ async def test_the_first_member_that_returns_serves_the_users_who_wait(transport
         for user in users:
             user.close()
         await until(lambda: not any(panel.shares().values()))
+
+
+async def test_a_user_who_goes_to_another_member_leaves_the_rate_of_the_first_one() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, own={"berlin": "rate = 8000"})
+        for name in ("paris", "rome", "berlin"):
+            await net.stop(panel.company.clients[name])
+            await until(lambda name=name: not panel.company.server.tunnels[name].connected)  # type: ignore[misc]
+        user = await net.dial(panel.port)
+        await until(lambda: panel.shares()["berlin"] == 1)
+        await panel.company.connect("paris")
+        sending = asyncio.create_task(user.send(b"x" * BULK))
+        assert await user.receive(BULK) == b"x" * BULK
+        await sending
 
 
 async def held_up(net: Net) -> tuple[Panel, Middlebox, list[Peer]]:

@@ -86,7 +86,7 @@ async def test_datagrams_beyond_the_rate_are_dropped(transport: str) -> None:
 def test_a_changed_rate_bounds_the_next_read_of_present_users() -> None:
     table, port = RateTable(Stopped()), Port(parse_ports(["443"])[0])
     table.apply(LimitTables(Limits(rate=8_000_000), ((443, Limits(rate_per_source=800_000)),)))
-    traffic = table.traffic(port, (HOST, 1))
+    traffic = table.traffic(port, (HOST, 1), "")
     assert isinstance(traffic, RatedTraffic)
     turn = Turn(traffic.rates.received, lambda: None)
     bursts = [turn.portion]

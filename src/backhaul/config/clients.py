@@ -10,7 +10,7 @@ from backhaul.wire.targets import parse_target
 
 from .errors import ConfigError
 from .keys import key
-from .limits import QUOTA_ACTION, Limits, QuotaAction, size_key
+from .limits import QUOTA_ACTION, Limits, QuotaAction, rate_key, size_key
 from .ports import PORTS_KEY, PortMapping
 from .secret import Secret
 from .tables import read_table, settings
@@ -32,6 +32,8 @@ class ServedClient(Struct, frozen=True, kw_only=True):
     token_file: Annotated[str, key("In place of `token`: a file with one token on each line.")] = ""
     ports: Annotated[tuple[PortMapping, ...], PORTS_KEY] = ()
     max_connections: Annotated[int, key("Maximum number of users of this client at a time; 0: no limit.", ge=0)] = 0
+    new_users_per_second: Annotated[int, key("Maximum number of new users of this client a second.", ge=0)] = 0
+    rate: Annotated[int, rate_key("Maximum bits a second of this client's users, each way.")] = 0
     bytes_per_day: Annotated[int, size_key("Maximum bytes a day of this client's users, both ways together.")] = 0
     bytes_per_month: Annotated[int, size_key("Maximum bytes a month, both ways together.")] = 0
     quota_action: Annotated[QuotaAction, key(QUOTA_ACTION)] = "refuse"
@@ -53,6 +55,8 @@ class ServedClient(Struct, frozen=True, kw_only=True):
         """The limits of all its users together."""
         return Limits(
             max_users=self.max_connections,
+            new_users_per_second=self.new_users_per_second,
+            rate=self.rate,
             bytes_per_day=self.bytes_per_day,
             bytes_per_month=self.bytes_per_month,
             quota_action=self.quota_action,

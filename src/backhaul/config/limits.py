@@ -45,6 +45,11 @@ def size_key(meaning: str) -> Meta:
     return key(meaning, ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
 
 
+def rate_key(meaning: str) -> Meta:
+    """Describe a key for a number of bits a second."""
+    return key(meaning, ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """The limits of all users together, or of those of one port; zeros and empty lists set none."""
 
@@ -54,10 +59,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     new_users_per_second_per_source: Annotated[
         int, key("Maximum number of new users a second from one source.", ge=0)
     ] = 0
-    rate: Annotated[int, key("Maximum bits a second, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)] = 0
-    rate_per_source: Annotated[
-        int, key("Maximum bits a second of one source, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)
-    ] = 0
+    rate: Annotated[int, rate_key("Maximum bits a second, each way.")] = 0
+    rate_per_source: Annotated[int, rate_key("Maximum bits a second of one source, each way.")] = 0
     bytes_per_day: Annotated[int, size_key("Maximum bytes a day, both ways together.")] = 0
     bytes_per_day_per_source: Annotated[int, size_key("Maximum bytes a day of one source.")] = 0
     bytes_per_month: Annotated[int, size_key("Maximum bytes a month, both ways together.")] = 0

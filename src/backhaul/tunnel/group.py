@@ -78,6 +78,11 @@ class Member:
         self._group.health_changed(self)
 
     @property
+    def client(self) -> str:
+        """The name of the client."""
+        return self.tunnel.client
+
+    @property
     def full(self) -> bool:
         """True until one of the client's users has left."""
         return self.tunnel.places.full

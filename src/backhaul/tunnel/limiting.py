@@ -9,6 +9,7 @@ from backhaul.config.limits import ALL_PORTS, NO_LIMITS, LimitTables
 from backhaul.state import LimitState, UserState
 
 from .admission import Admission, Objection
+from .client_arrivals import ClientArrivals
 from .expiry import Expiry
 from .ledger import Store
 from .limit_states import table_states
@@ -44,6 +45,7 @@ class Limiting:
         self.quotas = Quotas(relay, timings, news, store, clock)
         self._everyone = everyone
         self.admission = Admission(NetworkFiles(timings.lists), relay.loop.time, self._present, self.quotas.objection)
+        self._arrivals = ClientArrivals(relay.loop.time)
         self.rates = RateTable(relay.loop)
         self._expiry = Expiry(relay, timings.expiry)
         self._tables = LimitTables()
@@ -58,6 +60,7 @@ class Limiting:
         wanted = any(limits != NO_LIMITS for limits in tables.every)
         self.unlimited &= not wanted  # from the first user who enters under these limits
         await self.admission.limit(tables, ((user.bind_port, user.host) for user in users()))
+        self._arrivals.limit(tables.clients)
         self.rates.apply(tables)
         self._expiry.apply(tables)
         await self.quotas.apply(tables)
@@ -66,7 +69,14 @@ class Limiting:
 
     def objection(self, port: Port, address: tuple[Any, ...], room: Room) -> Objection | None:
         """Return why a new user of ``port`` is refused, if so; otherwise count the user, except in ``room``."""
-        return room.objection() or self.admission.objection(port.mapping.bind_port, address, port.users)
+        objection = room.objection() or self.admission.objection(port.mapping.bind_port, address, port.users)
+        if not objection:
+            self._arrivals.enter(room.client)
+        return objection
+
+    def objection_to(self, client: str) -> Objection | None:
+        """Return why a new user of a client is refused, if so."""
+        return self._arrivals.objection(client) or self.quotas.objection_to(client)
 
     def states(self, ports: Iterable[Port], clients: Mapping[str, int]) -> Iterator[LimitState]:
         """Return the limits in force and their use, of all ports and clients with their users."""
@@ -77,7 +87,7 @@ class Limiting:
             yield from table_states(name, limits, used, self.admission.listed(port))
         for client, limits in self._tables.clients:
             name = f"clients.{client}"
-            used = {"max_users": clients.get(client, 0)} | quotas.get(name, {})
+            used = {"max_users": clients.get(client, 0)} | self._arrivals.used(client) | quotas.get(name, {})
             for state in table_states(name, limits, used, {}):
                 yield replace(state, limit="max_connections") if state.limit == "max_users" else state
 

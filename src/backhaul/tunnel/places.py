@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 class Room(Protocol):
     """Where a user takes a place."""
 
+    @property
+    def client(self) -> str:
+        """The name of the client that serves the user."""
+
     def pass_on(self, waiting: "Waiting") -> bool:
         """Let another client serve a user who has waited here for too long; return whether one does."""
 
@@ -38,7 +42,7 @@ class Places:
     def __init__(self, client: str, most: int, everyone: Headcount, used_up: Callable[[str], Objection | None]) -> None:
         """Admit at most ``most`` users of the client, or any number if that is 0; count them in ``everyone``, too.
 
-        ``used_up`` objects to a client because of the bytes of its users.
+        ``used_up`` objects to a client because of the bytes of its users, or of the new ones of this second.
         """
         self._used_up = used_up
         self.client = client

@@ -94,7 +94,7 @@ class FlowDispatcher:
             port.udp.dropped += len(batch)
             return
         user, target = UdpUser(self, listener, address, room), port.mapping.target
-        traffic = self.limiting.rates.traffic(port, peer)
+        traffic = self.limiting.rates.traffic(port, peer, room.client)
         make = flow_of(traffic)
         flow = make(self.relay.flows, user, target, traffic, port.udp, source=source)
         listener.flows[address] = flow

@@ -83,7 +83,7 @@ class UserDispatcher:
                 release(self._poller, sock, reset=True)
                 refused(self._throttle, port, address, objection, self._news)
                 return
-            traffic = limiting.rates.traffic(port, address)
+            traffic = limiting.rates.traffic(port, address, room.client)
         done = self._outcomes.expect(port, address, room)
         user = User(sock, port.mapping.target, self._preface(sock, address), traffic, done)
         port.total += 1
@@ -99,6 +99,7 @@ class UserDispatcher:
         user = waiting.user
         former.waiting.discard(user)
         record_of(user).change_client(self._outcomes, room)
+        user.traffic = self._limiting.rates.traffic(waiting.port, waiting.address, room.client)
         self._carry(user, waiting.port, waiting.address)
 
     def _carry(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
