@@ -137,9 +137,11 @@ async def test_the_access_log_is_written_later(tmp_path: Path, caplog: pytest.Lo
         log = AccessLog(FileSink(str(file), 0), _lines, interval=0)
         log.write(_user(1))
         await until(lambda: caplog.messages)
-    assert caplog.messages == [f"access_log: can't write to {file}: {NO_THREAD}; lines are lost until that works"]
+    assert caplog.messages == [f"access_log: can't write to {file}: {NO_THREAD}; lines wait until that works"]
     log.write(_user(2))
     await until(lambda: file.exists() and file.read_bytes() == b"1\n2\n")
+    await until(lambda: len(caplog.messages) > 1)
+    assert caplog.messages[1] == "access_log: writable again; no lines were lost"
     await log.close()
 
 

@@ -116,14 +116,19 @@ class AccessLog:
 
     def _failed(self, lines: int, why: str) -> None:
         self._lost += lines
-        if not self._failing:
-            self._failing = True
+        if self._failing:
+            return
+        self._failing = True
+        if lines:
             log.warning("access_log: can't write to %s: %s; lines are lost until that works", self._place, why)
+        else:  # no thread has taken them
+            log.warning("access_log: can't write to %s: %s; lines wait until that works", self._place, why)
 
     def _worked(self) -> None:
         if self._failing:
             self._failing = False
-            log.warning("access_log: writable again; at most %d lines were lost", self._lost)
+            lost = f"at most {self._lost} lines were lost" if self._lost else "no lines were lost"
+            log.warning("access_log: writable again; %s", lost)
             self._lost = 0
         if self._dropped:
             log.warning("access_log: %d lines were dropped, because writing is too slow", self._dropped)
