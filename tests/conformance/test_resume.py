@@ -72,8 +72,12 @@ async def test_connections_that_do_not_last_are_named(any_net: Net, caplog: pyte
 async def test_connections_on_which_nothing_passes_are_named(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
     any_net.patience = {"acknowledge": 3600.0, "unacknowledged": 0.05}
     torn = await Torn.start(any_net, pool=1)
-    await torn.user()
+    user = await torn.user()
     await until(lambda: "tunnel connections begin, but nothing passes" in caplog.text)
+    assert not torn.client.tunnel.connected
+    assert "nothing passes on them" in torn.client.tunnel.problem
+    await echo(user, b"hello")
+    assert torn.client.tunnel.connected
 
 
 @every_mux

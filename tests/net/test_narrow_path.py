@@ -85,6 +85,17 @@ async def test_small_segments_in_vain_are_those_of_a_bad_line(ends: Ends, caplog
     assert not caplog.text
 
 
+@pytest.mark.parametrize(("arrived", "warns"), [(16_000, False), (1 << 17, True)], ids=["freezes", "narrows later"])
+async def test_a_connection_that_freezes_early_is_no_sign_of_a_smaller_mtu(
+    ends: Ends, caplog: pytest.LogCaptureFixture, arrived: int, *, warns: bool
+) -> None:
+    await ends.data.send(bytes(arrived))
+    await ends.far.receive(arrived)
+    await ends.send_in_vain()
+    ends.narrow_path().heard(ends.control.sock)
+    assert ("a smaller MTU" in caplog.text) == warns
+
+
 async def test_full_segments_that_fit_every_path_are_no_sign_of_a_smaller_mtu(
     net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:

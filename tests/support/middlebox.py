@@ -135,6 +135,7 @@ async def _pump(source: socket.socket, sink: socket.socket, line: "Line", passed
             await asyncio.sleep(due - loop.time())
             if not data:
                 break
+            data = data[: int(min(len(data), line.freezes - passed.count))]
             await loop.sock_sendall(sink, data)
             passed.count += len(data)
         sink.shutdown(socket.SHUT_RDWR if reading.result() else socket.SHUT_WR)
@@ -161,10 +162,14 @@ async def _read(source: socket.socket, line: "Line", under_way: asyncio.Queue[tu
 
 
 class Line(NamedTuple):
-    """A line: ``delay`` seconds long, ``rate`` bytes a second wide."""
+    """A line: ``delay`` seconds long, ``rate`` bytes a second wide.
+
+    After ``freezes`` bytes in one direction of a connection nothing more passes in that direction.
+    """
 
     delay: float = 0.0
     rate: float = math.inf
+    freezes: float = math.inf
 
 
 class Middlebox:

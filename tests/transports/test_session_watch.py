@@ -1,5 +1,6 @@
 """The client's watch over its sessions, with sessions and a clock that the test moves."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support.clock import Loop
 
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.patience import Patience
 from backhaul.transports.carriers.watch import Cause, Watch
 
@@ -36,6 +38,7 @@ class Session:
     signs: int = 5
     sent: int = 700
     received: int = 300
+    carried: int = 0
     streams: int = 0
     asked: int = 0
 
@@ -58,6 +61,7 @@ class Stand:
     loop: Loop = field(default_factory=Loop)
     resumption: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
+    complaints: LogThrottle = field(default_factory=lambda: LogThrottle(logging.getLogger("backhaul.mux")))
     wants: list[Cause] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -201,3 +205,42 @@ def test_a_look_at_once_is_in_the_place_of_the_next(stand: Stand) -> None:
     stand.watch.look()
     assert stand.wants == [Cause.ROTATION]
     assert stand.loop.waiting == 1
+
+
+def freeze(stand: Stand) -> None:
+    """Let a connection become silent after 15 kB, and give the session another one."""
+    stand.link.carried, stand.link.unacknowledged = 15_000, 1
+    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
+    stand.link.carried = stand.link.unacknowledged = 0
+    stand.reconnect()
+
+
+def test_connections_that_freeze_after_some_bytes_are_replaced_ahead_of_it(stand: Stand) -> None:
+    for _ in range(3):
+        stand.link.carried = 11_251
+        assert stand.wanted(1) == set()
+        freeze(stand)
+    stand.link.carried = 11_250
+    assert stand.wanted(1) == set()
+    stand.link.carried += 1
+    assert stand.wanted(stand.patience.look / 2) == {Cause.ROTATION}
+
+
+def test_a_connection_counts_once_however_long_its_replacement_takes(stand: Stand) -> None:
+    for _ in range(3):
+        freeze(stand)
+    stand.link.carried = 11_251
+    stand.loop.run_for(60)
+    assert stand.wanted(1) == {Cause.ROTATION}
+    stand.reconnect()
+    stand.link.carried = 11_250
+    assert stand.wanted(1) == set()
+
+
+def test_a_silent_connection_counts_once(stand: Stand) -> None:
+    stand.link.carried, stand.link.unacknowledged = 15_000, 1
+    stand.loop.run_for(60)
+    stand.link.carried, stand.link.unacknowledged = 11_251, 0
+    stand.reconnect()
+    assert stand.wanted(1) == set()

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from backhaul.config import ClientConfig
 
-from . import descriptors, files, kernel, ports, program, services, targets, throughput
+from . import descriptors, files, kernel, log, ports, program, services, targets, throughput
 from .circumstances import Circumstances
 from .diagnosis import Check, local
 from .finding import Finding
@@ -18,6 +18,7 @@ def checks(config: ClientConfig, around: Circumstances) -> list[Check]:
     return [
         local("file", partial(files.examine, config, around)),
         local(program.SUBJECT, partial(program.examine, around, "client")),
+        local(log.SUBJECT, partial(log.examine, around, "client")),
         Check("server", partial(services.travel, config, around)),
         *(Check(str(other.remote_addr), partial(_to_another, other, around)) for other in config.others),
         Check(targets.SUBJECT, partial(targets.examine, config, around)),

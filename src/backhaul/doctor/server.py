@@ -4,7 +4,7 @@ from functools import partial
 
 from backhaul.config import ServerConfig
 
-from . import clock, descriptors, files, kernel, ports, program
+from . import clock, descriptors, files, kernel, log, ports, program
 from .circumstances import Circumstances
 from .diagnosis import Check, local
 
@@ -15,6 +15,7 @@ def checks(config: ServerConfig, around: Circumstances) -> list[Check]:
     return [
         local("file", partial(files.examine, config, around)),
         local(program.SUBJECT, partial(program.examine, around, "server")),
+        local(log.SUBJECT, partial(log.examine, around, "server")),
         local(ports.SUBJECT, partial(ports.examine, config, around)),
         *certificate,
         local(files.PAGE, partial(files.page_certificate, config, around.now())),

@@ -54,6 +54,7 @@ class ResumableLink(RecordLink):
     __slots__ = (
         "_acknowledgements",
         "_awaits_streams",
+        "_before",
         "_expiry",
         "_key",
         "_parked_at",
@@ -96,6 +97,7 @@ class ResumableLink(RecordLink):
         self._acknowledgements = Acknowledgements(relay, settings.version, self)
         self._expiry: TimerHandle | None = None
         self._parked_at = 0.0
+        self._before = (0, 0)  # bytes received, and acknowledged, on earlier connections
         self._key = (peer.name, identity)
         super().__init__(
             relay,
@@ -131,6 +133,12 @@ class ResumableLink(RecordLink):
     def sent(self) -> int:
         """The bytes that were sent so far."""
         return self.acknowledged + self.unacknowledged
+
+    @property
+    def carried(self) -> int:
+        """The bytes that have passed on the present connection, in the direction with more."""
+        received, acknowledged = self._before
+        return max(self.received - received, self.acknowledged - acknowledged)
 
     @property
     def acknowledged(self) -> int:
@@ -268,6 +276,7 @@ class ResumableLink(RecordLink):
         except ResumeError as error:
             self.end(str(error))
             return
+        self._before = self.received, self.acknowledged
         self._choose_parser()
         try:
             self._begin_again()

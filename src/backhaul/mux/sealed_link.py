@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backhaul.net.buffers import shared_buffer
+from backhaul.net.first_records import SMALL, YOUNG
 from backhaul.security import kinds
 from backhaul.security.records import KIND_SIZE, MAX_BODY, TAG_SIZE, RecordError, Sealer
 from backhaul.wire.peer import Peer
@@ -73,7 +74,7 @@ class ClearSender(RecordSender):
 class SealedSender(RecordSender):
     """A sender that seals before it sends or keeps, so that records have their numbers in the order of the line."""
 
-    __slots__ = ("_sealer",)
+    __slots__ = ("_sealer", "_young")
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class SealedSender(RecordSender):
     ) -> None:
         super().__init__(owner, relay, conn, stall, records=records)
         self._sealer = sealer
+        self._young = YOUNG
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Send control frames, which are few enough to be copied."""
@@ -101,14 +103,18 @@ class SealedSender(RecordSender):
     def _seal(self, plain: memoryview) -> None:
         """Send ``plain`` without its first byte, where each kind gets a place for a moment."""
         while len(plain) > KIND_SIZE:
-            piece = plain[: KIND_SIZE + MAX_BODY]
+            body = MAX_BODY
+            if self._young > 0:
+                body = SMALL
+                self._young -= SMALL
+            piece = plain[: KIND_SIZE + body]
             before, piece[0] = piece[0], kinds.DATA
             size = len(piece) + TAG_SIZE
             end = MAX_HEADER + size
             self._sealer.seal_into(piece, _SEALED[MAX_HEADER:end])
             piece[0] = before
             super().transmit(_SEALED[self._records.put_header(_SEALED, MAX_HEADER, size) : end])
-            plain = plain[MAX_BODY:]
+            plain = plain[body:]
 
 
 class RecordLink(Link):

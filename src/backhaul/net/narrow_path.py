@@ -18,6 +18,11 @@ _MOST: Final = 1000  # connections at one look, which take 1.5 ms
 _IN_VAIN: Final = 5  # transmissions in a row: 6 seconds; a line that loses 30 % has as many once in 30 losses
 _REPEATS: Final = 2  # of them between two signs of life: after an outage the first one succeeds
 _NARROW: Final = 1024  # bytes: the kernel's own probing goes down to these, and they fit any usual path
+# A connection has frozen if large segments have arrived, but no more than these bytes: firewalls let 15 to 20 kB pass
+# (https://github.com/net4people/bbs/issues/490). On a path with a smaller MTU only small ones arrive: 550 bytes on
+# average if they are the first records of a session.
+_FROZEN: Final = 1 << 16
+_LARGE: Final = 700
 _ONCE: Final = 300.0  # seconds between two warnings of one peer
 
 
@@ -86,9 +91,14 @@ def _sent_in_vain(sock: socket.socket) -> int:
     """
     try:
         info = TcpInfo.of(sock)
-        return info.in_vain if info.in_vain and info.mss > _NARROW and unacknowledged(sock) >= info.mss else 0
+        full = info.in_vain and info.mss > _NARROW and unacknowledged(sock) >= info.mss
     except OSError:
         return 0
+    return info.in_vain if full and not _has_frozen(info) else 0
+
+
+def _has_frozen(info: TcpInfo) -> bool:
+    return 0 < _LARGE * info.arrived_in < info.arrived <= _FROZEN
 
 
 def _ways(sock: socket.socket) -> set[Hashable]:

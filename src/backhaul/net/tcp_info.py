@@ -9,10 +9,11 @@ from typing import Final, NamedTuple, Self
 
 from .options import info
 
-_HEAD: Final = struct.Struct("2xB5x24I32x2I")
-"""``tcpi_retransmits`` among eight bytes, 24 numbers from ``tcpi_rto`` to ``tcpi_total_retrans``, four long ones, and
-both counts of segments."""
-_RETRANSMITS, _RTO, _SND_MSS, _UNACKED, _LAST_ACK_RECV, _RTT, _TOTAL_RETRANS, _SEGS_OUT = 0, 1, 3, 5, 13, 16, 24, 25
+_HEAD: Final = struct.Struct("2xB5x24I16xQ8xI16xI")
+"""``tcpi_retransmits`` among eight bytes, 24 numbers from ``tcpi_rto`` to ``tcpi_total_retrans``, and the acknowledged
+bytes and both counts of sent segments among the rest."""
+_RETRANSMITS, _RTO, _SND_MSS, _UNACKED, _LAST_ACK_RECV, _RTT, _TOTAL_RETRANS = 0, 1, 3, 5, 13, 16, 24
+_BYTES_ACKED, _SEGS_OUT, _DATA_SEGS_OUT = 25, 26, 27
 
 
 class TcpInfo(NamedTuple):
@@ -32,6 +33,10 @@ class TcpInfo(NamedTuple):
     """Segments sent and not acknowledged."""
     timeout: float = 0.0
     """Seconds from the last transmission to the next repetition."""
+    arrived: int = 0
+    """Bytes that the peer's kernel has acknowledged."""
+    arrived_in: int = 0
+    """The segments in which they were sent."""
     silence: float = 0.0
     """Seconds since the peer's kernel acknowledged anything."""
 
@@ -46,6 +51,8 @@ class TcpInfo(NamedTuple):
             round_trip=fields[_RTT] / 1e6,
             in_vain=fields[_RETRANSMITS],
             in_flight=fields[_UNACKED],
+            arrived=fields[_BYTES_ACKED],
+            arrived_in=max(0, fields[_DATA_SEGS_OUT] - fields[_TOTAL_RETRANS] - fields[_UNACKED]),
             timeout=fields[_RTO] / 1e6,
             silence=fields[_LAST_ACK_RECV] / 1e3,
         )

@@ -197,6 +197,10 @@ class ClientTransport(ClientControl, Protocol):
     def open_now(self) -> int:
         """The number of tunnel connections that are open, and wait or are shared."""
 
+    @property
+    def obstacle(self) -> str:
+        """The reason why no user can be carried although connections are open; empty if there is none."""
+
     def open(self) -> None:
         """Dial one more tunnel connection, in the background."""
 

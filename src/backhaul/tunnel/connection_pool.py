@@ -43,8 +43,8 @@ class ConnectionPool:
 
     @property
     def problem(self) -> str:
-        """The reason why no tunnel connection can be opened; empty while any is open."""
-        return "" if self._transport.open_now else self._trial.problem
+        """The reason why tunnel connections can't be opened, or carry nothing; empty if there is none."""
+        return self._transport.obstacle if self._transport.open_now else self._trial.problem
 
     def adopt(self, config: ClientConfig) -> None:
         """Use another configuration."""

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from backhaul.net.log_throttle import LogThrottle
 
-_VAIN: Final = 3  # connections of one session on which nothing was acknowledged, one after the other
+_VAIN: Final = 3  # connections of one session on which nothing has passed, one after the other
 _MANY: Final = 5  # of one session, within this many seconds: a phone that changes its network does not come near
 _WITHIN: Final = 60.0
 _REMEDY: Final = "something in between ends connections or drops their bytes: try another transport or port"
@@ -14,7 +14,7 @@ _REMEDY: Final = "something in between ends connections or drops their bytes: tr
 
 class _Break(NamedTuple):
     at: float
-    signs: int
+    passed: int
 
 
 class Breaks:
@@ -26,19 +26,23 @@ class Breaks:
         self._now = now
         self._last: dict[Hashable, deque[_Break]] = {}
 
-    def replaced(self, session: Hashable, signs: int, why: str) -> None:
+    def replaced(self, session: Hashable, passed: int, why: str) -> None:
         """Note that a session has another connection.
 
-        ``signs`` is the number of acknowledgements that have arrived so far; ``why`` says what was wrong with the last
-        connection.
+        ``passed`` grows with what arrives on its connections; ``why`` says what was wrong with the last one.
         """
         last = self._last.setdefault(session, deque(maxlen=_MANY))
-        last.append(_Break(self._now(), signs))
-        if [each.signs for each in last][-_VAIN:] == _VAIN * [signs]:
+        last.append(_Break(self._now(), passed))
+        if self.vain(session, passed):
             self._warn(f"tunnel connections begin, but nothing passes on them, {_VAIN} times in a row ({why})")
         elif len(last) == _MANY and last[-1].at - last[0].at <= _WITHIN:
             last.clear()
             self._warn(f"tunnel connections do not last: a session got {_MANY} new ones within a minute ({why})")
+
+    def vain(self, session: Hashable, passed: int) -> bool:
+        """Return whether nothing has passed on the last connections of a session, nor on the present one."""
+        last = [each.passed for each in self._last.get(session, ())][-_VAIN:]
+        return last == _VAIN * [passed]
 
     def forget(self, session: Hashable) -> None:
         """Forget a session that has ended."""

@@ -186,6 +186,11 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         """The number of tunnel connections that are open, and wait or are shared."""
         return self.connections - self._opening
 
+    @property
+    def obstacle(self) -> str:
+        """The reason why no user can be carried although connections are open; empty if there is none."""
+        return ""
+
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
         address = await self._door.connect()

@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
-import ssl
 from typing import TYPE_CHECKING, Final
 
 from backhaul.mux.link import Link
 from backhaul.mux.owner import LinkOwner
+from backhaul.net.tls_socket import TlsSocket
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.peer import Feature
 from backhaul.wire.smux import KNOWN_WINDOW, MAX_PAYLOAD, Role, Settings
@@ -92,7 +92,9 @@ def make_line(connection: SealedConnection, role: Role, *, messages: bool) -> "L
     from backhaul.mux.sealed_link import ClearSender, RecordSender, SealedSender
 
     sock, seals, masked = connection.sock, connection.seals, role is Role.SERVER
-    private = seals.payload or isinstance(sock, ssl.SSLSocket)
+    if isinstance(sock, TlsSocket):
+        sock.begin_small()
+    private = seals.payload or isinstance(sock, TlsSocket)
     if not seals.payload:
         if messages:
             return Line(sock, functools.partial(ClearMessages, masked=masked), ClearSender, private)

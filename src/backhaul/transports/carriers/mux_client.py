@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.mux")
 
 _TARGET_TIMEOUT = 10.0  # seconds: the target follows the opening of a stream at once
+_NOTHING_PASSES = "tunnel connections begin, but nothing passes on them; try another transport or port"
 _GONE = "its control channel is gone"
 _MOST_ARRIVALS = 8  # users in a turn of the event loop: each costs 0.2 ms
 MAX_ARRIVING = 1 << 13
@@ -79,6 +80,12 @@ class MuxClient(PooledClient[Link]):
     def open_now(self) -> int:
         """Number of sessions that have a connection."""
         return sum(not link.parked for link in self._carriers)
+
+    @property
+    def obstacle(self) -> str:
+        """The reason why no user can be carried: on no session anything passes."""
+        stuck = all(link.resumes and self._resumer.vain(link) for link in self._carriers)
+        return _NOTHING_PASSES if self._carriers and stuck else ""
 
     @property
     def leaving(self) -> int:

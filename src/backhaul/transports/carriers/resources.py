@@ -59,6 +59,7 @@ class DedicatedClientResources(Timekeeper, Protocol):
 class WatchResources(Timekeeper, Protocol):
     """The parts for the watch over sessions."""
 
+    complaints: LogThrottle
     resumption: Resumption
 
 
@@ -66,7 +67,6 @@ class ResumerResources(WatchResources, Protocol):
     """The parts for connections that resume sessions, on the client."""
 
     poller: Poller
-    complaints: LogThrottle
 
 
 class ReturnResources(Protocol):

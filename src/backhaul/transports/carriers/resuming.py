@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.mux")
 
 _READ_SIZE: Final = 1 << 12
-_LASTING: Final = 2.0  # seconds for which a connection must last until the next attempt comes without a pause
+# A connection must last for so many seconds, or move so many bytes, until the next attempt comes without a pause.
+_LASTING: Final = 2.0
+_MUCH: Final = 1 << 12
 
 
 class Resumer:
@@ -158,9 +160,13 @@ class Resumer:
         if attempt.cause is Cause.ROTATION:
             self.relay.resumption.rotations += 1
         else:
-            self._breaks.replaced(link, link.signs, attempt.cause.value)
+            self._breaks.replaced(link, _passed(link), attempt.cause.value)
         self._vain_of(link).succeeded(link, self._loop.time())
         self._resumed(link)
+
+    def vain(self, link: Link) -> bool:
+        """Return whether nothing passes on the connections of a session, although they are opened."""
+        return isinstance(link, ResumableLink) and self._breaks.vain(link, _passed(link))
 
     def _vain_of(self, link: Link) -> "_Vain":
         return self._vain.setdefault(link, _Vain(self.relay.patience.again))
@@ -174,6 +180,11 @@ class Resumer:
             self._loop.call_at(self._not_before, self._dial, attempt)
         else:
             self._door.dial(attempt.dialled, resumes=True)
+
+
+def _passed(link: ResumableLink) -> int:
+    """Return a number that grows with everything that arrives from the server."""
+    return link.signs + link.received
 
 
 class _Vain:
@@ -193,8 +204,9 @@ class _Vain:
 
     def pause(self, link: ResumableLink, now: float) -> float:
         """Return the seconds to wait before an attempt."""
-        if 0 <= self._moved < link.received + link.acknowledged:
-            self._count = 0 if now - self._since > _LASTING else 1
+        moved = link.received + link.acknowledged - self._moved
+        if self._moved >= 0 and moved > 0:
+            self._count = 0 if moved >= _MUCH or now - self._since > _LASTING else 1
         self._moved = -1
         pause = self._pauses[min(self._count, len(self._pauses) - 1)]
         self._count += 1

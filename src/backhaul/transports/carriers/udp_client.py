@@ -86,6 +86,11 @@ class UdpClient(DoorClient):
         return len(self._idle)
 
     @property
+    def obstacle(self) -> str:
+        """The reason why no user can be carried, of which this end knows none."""
+        return ""
+
+    @property
     def connections(self) -> int:
         """The number of tunnels that wait for a flow or for the control channel."""
         return len(self._idle) + self._opening

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from backhaul.mux.resumable_link import ResumableLink
 from backhaul.net.tcp_info import TcpInfo
 
+from .freezes import Freezes
+
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 _ROUND_TRIPS: Final = 4
 _LONGEST: Final = 32  # times the first patience: a session that is not read acknowledges nothing on any connection
+_SOON: Final = 0.1  # seconds between two looks while connections freeze, which then carry some 10 kB each
 _JITTER: Final = 0.2  # either way, so that connections of the same age are not replaced together
 
 
@@ -35,6 +38,7 @@ class Watch:
     def __init__(self, relay: "WatchResources", want: Want) -> None:
         self._relay = relay
         self._want = want
+        self._freezes = Freezes(relay.complaints)
         self._looks: dict[ResumableLink, _Look] = {}
         self._timer: TimerHandle | None = None
 
@@ -51,7 +55,8 @@ class Watch:
             self._sweep()
 
     def _begin(self) -> None:
-        self._timer = self._relay.loop.call_later(self._relay.patience.look, self._sweep)
+        look = self._relay.patience.look
+        self._timer = self._relay.loop.call_later(min(look, _SOON) if self._freezes.limit else look, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
@@ -70,13 +75,26 @@ class Watch:
     def _judge(self, link: ResumableLink, look: "_Look", now: float) -> None:
         patience, waited = self._relay.patience.unacknowledged, look.unacknowledged_for(link, now)
         if waited and waited > look.patience * max(patience, _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip):
-            look.impatient = True
-            self._want(link, Cause.SILENT)
+            self._replace_silent(link, look)
+        elif 0 < self._freezes.limit < link.carried:
+            self._replace_in_time(link, look)
         elif look.silent_for(link, now) > patience and len(link) and not look.asked:
             look.asked = True
             link.ask()
         elif look.has_served(link, now, self._relay.resumption.max_age, self._relay.resumption.max_bytes):
             self._want(link, Cause.ROTATION)
+
+    def _replace_silent(self, link: ResumableLink, look: "_Look") -> None:
+        if not look.judged:
+            look.judged = True
+            look.impatient = not self._freezes.froze(link.carried)
+        self._want(link, Cause.SILENT)
+
+    def _replace_in_time(self, link: ResumableLink, look: "_Look") -> None:
+        if not look.judged:
+            look.judged = True
+            self._freezes.replaced()
+        self._want(link, Cause.ROTATION)
 
 
 class _Look:
@@ -93,6 +111,7 @@ class _Look:
         "asked",
         "conn",
         "impatient",
+        "judged",
         "patience",
     )
 
@@ -102,6 +121,8 @@ class _Look:
         """The factor by which the watch waits longer than at first."""
         self.impatient = False
         """True if another connection is wanted because this one is silent; its patience is twice as long."""
+        self.judged = False
+        """True if it is known why another connection is wanted."""
         self.asked = False
         """True if a silent server was asked for an acknowledgement."""
         self._signs = link.signs
@@ -117,7 +138,7 @@ class _Look:
         can't tell.
         """
         if link.signs != self._signs:
-            self.patience, self.impatient = 1, False
+            self.patience, self.impatient, self.judged = 1, False, False
         if link.signs != self._signs or not link.unacknowledged or link.session.paused:
             self._signs, self._since = link.signs, now
         return now - self._since
