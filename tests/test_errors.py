@@ -38,6 +38,8 @@ def test_every_error_of_the_program_has_the_same_root() -> None:
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "connection reset by peer"),
         (OSError(errno.ENODEV, "No interface Eth0"), "no interface Eth0"),
         (OSError("Unknown"), "unknown"),
+        (OSError(errno.EADDRNOTAVAIL, "IPv6 is switched off here"), "IPv6 is switched off here"),
+        (OSError("A socket"), "a socket"),
         (TimeoutError(), ""),
         (TransportError("TLS handshake failed"), "TLS handshake failed"),
     ],

@@ -61,4 +61,9 @@ def reason(error: Exception) -> str:
         return str(error)
     text = error.strerror or str(error)
     hint = "; IPv6 is off on this machine, use an IPv4 address" if error.errno == errno.EAFNOSUPPORT else ""
-    return text[:1].lower() + text[1:] + hint
+    return uncapitalized(text) + hint
+
+
+def uncapitalized(text: str) -> str:
+    """Return a text for use within a sentence; one that begins with an abbreviation, such as IPv6, stays."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

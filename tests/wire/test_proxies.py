@@ -125,6 +125,7 @@ class TestSocks:
             (NO_LOGIN, b"HTTP/1.1 400 Bad Request", "the answer is not SOCKS5"),
             (NO_LOGIN, NO_METHOD + b"\5\2", "it can't connect to server.example:3080: connection not allowed by"),
             (NO_LOGIN, NO_METHOD + b"\5\5\0\1" + bytes(6), "it can't connect to server.example:3080: connection refu"),
+            (NO_LOGIN, NO_METHOD + b"\5\6\0\1" + bytes(6), "it can't connect to server.example:3080: TTL expired"),
             (NO_LOGIN, NO_METHOD + b"\5\x55", "the answer is not SOCKS5"),
             (NO_LOGIN, NO_METHOD + b"HT", "the answer is not SOCKS5"),
             (NO_LOGIN, NO_METHOD + b"\5\0\0\2x", "the answer is not SOCKS5"),

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from backhaul.addresses import address_text
-from backhaul.errors import BackhaulError
+from backhaul.errors import BackhaulError, uncapitalized
 
 from .http1 import Response, ResponseReader
 
@@ -182,8 +182,7 @@ class SocksExchange(Exchange):
     def _reason(self, error: Exception) -> str:
         if getattr(error, "error_code", None) is None:
             return _NO_SOCKS
-        text = str(error)
-        return f"it can't connect to {self.destination}: {text[:1].lower()}{text[1:]}"
+        return f"it can't connect to {self.destination}: {uncapitalized(str(error))}"
 
 
 def _size(reply: bytes | bytearray) -> int:
