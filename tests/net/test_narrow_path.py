@@ -1,6 +1,7 @@
 """Connections whose large segments are lost while small messages arrive."""
 
 import socket
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
@@ -94,6 +95,48 @@ async def test_a_connection_that_freezes_early_is_no_sign_of_a_smaller_mtu(
     await ends.send_in_vain()
     ends.narrow_path().heard(ends.control.sock)
     assert ("a smaller MTU" in caplog.text) == warns
+
+
+class Frozen(NamedTuple):
+    """Connections of one peer that have frozen after some bytes."""
+
+    control: Peer
+    near: list[Peer]
+    far: list[Peer]
+
+    @classmethod
+    async def start(cls, net: Net, arrived: Sequence[int]) -> "Frozen":
+        listener = net.listen()
+        control = await net.dial(listener.port)
+        await listener.accept()
+        near = [await net.dial(listener.port) for _ in arrived]
+        frozen = cls(control, near, [await listener.accept() for _ in arrived])
+        for one, other, count in zip(frozen.near, frozen.far, arrived, strict=True):
+            await one.send(bytes(count))
+            await other.receive(count)
+            drop_large(other.sock)
+            await one.send(LARGE)
+        await until(lambda: all(retransmissions(one.sock) for one in near))
+        return frozen
+
+    def look(self) -> None:
+        NarrowPath(lambda: [one.sock for one in self.near], in_vain=1, repeats=0).heard(self.control.sock)
+
+
+async def test_connections_that_freeze_alike_are_named_with_the_remedy(
+    net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    frozen = await Frozen.start(net, [60_000, 15_000, 16_000, 5_000, 22_400])
+    frozen.look()
+    assert "freeze after some 15 kB" in caplog.text
+    assert 'with transport = "tcpmux"' in caplog.text
+
+
+@pytest.mark.parametrize("arrived", [[15_000] * 2, [15_000, 15_000, 22_600]], ids=["two", "not alike"])
+async def test_others_are_not_worth_a_line(net: Net, caplog: pytest.LogCaptureFixture, arrived: list[int]) -> None:
+    frozen = await Frozen.start(net, arrived)
+    frozen.look()
+    assert not caplog.text
 
 
 async def test_full_segments_that_fit_every_path_are_no_sign_of_a_smaller_mtu(

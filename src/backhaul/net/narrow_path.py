@@ -1,9 +1,13 @@
-"""The detection of a path that drops large packets without a word: a smaller MTU, and a filter for ICMP."""
+"""The detection of a path that drops packets without a word.
+
+It drops large ones if it has a smaller MTU and a filter for ICMP, or all but the first ones of a connection if a
+firewall lets only those pass.
+"""
 
 import logging
 import socket
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Final
 
 from backhaul.addresses import plain_ip
@@ -23,11 +27,13 @@ _NARROW: Final = 1024  # bytes: the kernel's own probing goes down to these, and
 # average if they are the first records of a session.
 _FROZEN: Final = 1 << 16
 _LARGE: Final = 700
+_ALIKE: Final = 3  # connections that are frozen at a time, after a similar number of bytes
+_SIMILAR: Final = 1.5  # the largest of these numbers, in relation to the smallest
 _ONCE: Final = 300.0  # seconds between two warnings of one peer
 
 
 class NarrowPath:
-    """Warns of connections that send large segments in vain while small messages of the same peer arrive.
+    """Warns of connections that send full segments in vain while small messages of the same peer arrive.
 
     ``connections`` returns all connections of an end. Messages of a peer lead to a look at them, but not too often.
     """
@@ -61,13 +67,26 @@ class NarrowPath:
             self._heard.clear()
 
     def _look(self) -> None:
+        frozen: dict[str, list[int]] = {}
+        for sock, info in self._stuck():
+            peer = plain_ip(sock.getpeername())
+            if _has_frozen(info):
+                frozen.setdefault(peer, []).append(info.arrived)
+            else:
+                self._warn_of_size(peer, info.mss)
+        for peer, arrived in frozen.items():
+            self._compare(peer, sorted(arrived))
+
+    def _stuck(self) -> Iterator[tuple[socket.socket, TcpInfo]]:
+        """Yield the connections that have sent in vain for long, although messages of their peers have arrived."""
         before, self._in_vain = self._in_vain, {}
         heard = {way for control in self._heard for way in _ways(control)}
         for sock in {*before, *self._some()}:
-            if count := _sent_in_vain(sock):
+            info = _in_vain(sock)
+            if count := info.in_vain:
                 first = self._in_vain[sock] = before.get(sock, count)
                 if count >= max(self._least, first + self._repeats) and heard & _ways(sock):
-                    self._warn(sock)
+                    yield sock, info
 
     def _some(self) -> Sequence[socket.socket]:
         """Return the connections whose turn it is."""
@@ -75,26 +94,35 @@ class NarrowPath:
         self._place = begin + _MOST if begin + _MOST < len(every) else 0
         return every[begin : begin + _MOST]
 
-    def _warn(self, sock: socket.socket) -> None:
-        peer = plain_ip(sock.getpeername())
+    def _warn_of_size(self, peer: str, mss: int) -> None:
         self._throttle.warn(
             peer,
-            f"connection to {peer}: segments of {TcpInfo.of(sock).mss} bytes are lost again and again while small ones "
-            "arrive; a smaller MTU on the way is likely: set mss = 1300, or less, on both ends",
+            f"connection to {peer}: segments of {mss} bytes are lost again and again while small ones arrive; a "
+            "smaller MTU on the way is likely: set mss = 1300, or less, on both ends",
         )
 
+    def _compare(self, peer: str, arrived: Sequence[int]) -> None:
+        """Warn if connections of a peer have frozen after a similar number of bytes, in whose order those are."""
+        for least, largest in zip(arrived, arrived[_ALIKE - 1 :], strict=False):
+            if largest <= _SIMILAR * least:
+                self._throttle.warn(
+                    peer,
+                    f"connections to {peer} freeze after some {least / 1000:.0f} kB, as firewalls of some countries "
+                    'let them: with transport = "tcpmux", "wsmux" or "wssmux" on both ends users go on',
+                )
 
-def _sent_in_vain(sock: socket.socket) -> int:
-    """Return how often in a row a full segment was sent in vain; 0 if there is none, or it is no connection of TCP.
+
+def _in_vain(sock: socket.socket) -> TcpInfo:
+    """Return the figures of a connection that sends a full segment in vain; those of all others are zeros.
 
     Small segments do not count: a peer without memory for them drops them, and a smaller ``mss`` would not help.
     """
     try:
         info = TcpInfo.of(sock)
         full = info.in_vain and info.mss > _NARROW and unacknowledged(sock) >= info.mss
-    except OSError:
-        return 0
-    return info.in_vain if full and not _has_frozen(info) else 0
+    except OSError:  # it is no connection, or closed
+        return TcpInfo()
+    return info if full else TcpInfo()
 
 
 def _has_frozen(info: TcpInfo) -> bool:
