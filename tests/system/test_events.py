@@ -110,6 +110,15 @@ async def test_a_web_server_gets_a_post(net: Sockets) -> None:
     assert name == f"http://127.0.0.1:{listener.port}"
 
 
+async def test_interim_answers_of_a_web_server_are_no_failures(net: Sockets) -> None:
+    listener = net.listen()
+    sending = asyncio.create_task(way_to(f"http://127.0.0.1:{listener.port}")[1](b"{}"))
+    peer = await listener.accept()
+    await peer.receive_some()
+    await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+    await sending
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

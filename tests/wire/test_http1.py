@@ -10,6 +10,7 @@ from backhaul.wire.http1 import MAX_HEAD, MAX_HEADERS, HeadError, Request, Reque
 
 GET = b"GET /page?query HTTP/1.1\r\nHost: a\r\nCookie: b\r\ncookie: c\r\n\r\n"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </page.css>; rel=preload\r\n\r\n"
 
 
 def read(data: bytes) -> Request | Response:
@@ -27,6 +28,23 @@ def test_a_request() -> None:
 def test_an_answer() -> None:
     answer = ResponseReader().feed(SWITCHING + b"early")
     assert answer == Response(101, {b"upgrade": b"WebSocket"}, b"early")
+
+
+def test_interim_answers_are_skipped() -> None:
+    """RFC 9110, section 15.2: a client reads them before any answer; a proxy in between may send its own."""
+    whole = b"HTTP/1.1 100 Continue\r\n\r\n" + HINTS + SWITCHING
+    assert read(whole + b"early") == read(SWITCHING + b"early")
+    reader = ResponseReader()
+    found = [reader.feed(whole[index : index + 1]) for index in range(len(whole))]
+    assert found == [None] * (len(whole) - 1) + [read(SWITCHING)]
+
+
+def test_an_endless_number_of_interim_answers_is_refused() -> None:
+    reader = ResponseReader()
+    for _ in range(5):
+        assert reader.feed(HINTS) is None
+    with pytest.raises(HeadError, match="more than 5 interim answers"):
+        reader.feed(HINTS)
 
 
 @pytest.mark.parametrize("head", [GET, SWITCHING], ids=["request", "answer"])

@@ -86,6 +86,10 @@ class TestHttp:
     def test_a_refusal(self, login: Login, head: str, problem: str) -> None:
         assert refusal(http(login), f"HTTP/1.1 {head}\r\n\r\n".encode()).startswith(problem)
 
+    def test_an_interim_answer(self) -> None:
+        answer = b"HTTP/1.1 102 Processing\r\n\r\n" + ESTABLISHED
+        assert http().feed(answer + REST) == Step(len(answer), done=True)
+
     def test_an_answer_of_another_protocol_is_refused_at_its_first_byte(self) -> None:
         assert refusal(http(), b"\5") == "the answer is not valid HTTP"
 

@@ -5,7 +5,6 @@ import base64
 import contextlib
 import errno
 import os
-import re
 import shlex
 import signal
 import ssl
@@ -16,12 +15,14 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from backhaul.errors import BackhaulError
 from backhaul.net.resolver import find
 from backhaul.threads import in_thread
+from backhaul.wire.http1 import HeadError, Response, ResponseReader
 
 Send = Callable[[bytes], Coroutine[Any, Any, None]]
 """Delivers a JSON document; raises EventError or OSError if that fails."""
 
 _OWN: Final = ("BACKHAUL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "FDSTORE", "CREDENTIALS_DIRECTORY")
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+_READ: Final = 1 << 12  # bytes
+_OK_FROM, _OK_BELOW = 200, 300
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -78,15 +79,20 @@ async def _post(parts: SplitResult, document: bytes) -> None:
     reader, writer = await _connect(parts)
     try:
         writer.write(_request(parts, document))
-        status = _STATUS.match(await reader.readline())
-    except ValueError:  # an endless line
-        status = None
+        answer = await _answer(reader)
     finally:
         writer.transport.abort()
-    if not status:
-        raise EventError("the answer is no HTTP")
-    if not status[1].startswith(b"2"):
-        raise EventError(f"it answered with status {status[1].decode()}")
+    if not _OK_FROM <= answer.status < _OK_BELOW:
+        raise EventError(f"it answered with status {answer.status}")
+
+
+async def _answer(reader: asyncio.StreamReader) -> Response:
+    head = ResponseReader()
+    with contextlib.suppress(HeadError):
+        while data := await reader.read(_READ):
+            if response := head.feed(data):
+                return response
+    raise EventError("the answer is no HTTP")
 
 
 async def _connect(parts: SplitResult) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -17,6 +17,8 @@ MAX_HEAD: Final = 16384
 MAX_HEADERS: Final = 100
 """Header lines of a request or answer; the limit of Apache's httpd."""
 
+_INTERIM: Final = frozenset({100, *range(102, 200)})  # RFC 9110 section 15.2, without 101
+_MOST_INTERIM: Final = 5  # as in Go's net/http
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -70,17 +72,31 @@ class RequestReader:
 
 
 class ResponseReader:
-    """Reads the head of one answer, however its bytes are cut."""
+    """Reads the head of one answer, however its bytes are cut. Interim answers (1xx) before it are skipped."""
 
-    __slots__ = ("_head",)
+    __slots__ = ("_head", "_skipped")
 
     def __init__(self) -> None:
         self._head = _Collector("answer", b"H")
+        self._skipped = 0
 
     def feed(self, data: bytes) -> Response | None:
         """Take more bytes; return the answer once its head is complete. Raises HeadError."""
-        if (rest := self._head.feed(data)) is None:
-            return None
+        while (rest := self._head.feed(data)) is not None:
+            response = self._parse(rest)
+            if response.status not in _INTERIM:
+                return response
+            self._skip()
+            data = rest
+        return None
+
+    def _skip(self) -> None:
+        if self._skipped == _MOST_INTERIM:
+            raise HeadError(f"more than {_MOST_INTERIM} interim answers")
+        self._skipped += 1
+        self._head = _Collector("answer", b"H")
+
+    def _parse(self, rest: bytes) -> Response:
         lines = _Lines()
         parser = httptools.HttpResponseParser(lines)
         self._head.parse(parser, lines)
