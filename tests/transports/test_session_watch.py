@@ -1,6 +1,7 @@
 """The client's watch over its sessions, with sessions and a clock that the test moves."""
 
 import logging
+import select
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.clock import Loop
+from tests.support.net import HOST
 
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.patience import Patience
@@ -55,9 +57,10 @@ class Session:
 
 @dataclass
 class Stand:
-    """A watch and what it wants."""
+    """A watch and what it wants; ``server`` is the other end of the connection."""
 
     link: Session
+    server: socket.socket
     loop: Loop = field(default_factory=Loop)
     resumption: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
@@ -70,8 +73,9 @@ class Stand:
 
     def reconnect(self) -> None:
         """Give the session another connection, which the watch sees at its next look."""
-        self.link.conn.close()
-        self.link.conn = socket.socket()
+        for sock in (self.link.conn, self.server):
+            sock.close()
+        self.link.conn, self.server = connection()
         self.loop.run_for(self.patience.look)
 
     def begin(self) -> None:
@@ -85,12 +89,27 @@ class Stand:
         return set(self.wants)
 
 
+def until_readable(sock: socket.socket) -> None:
+    assert select.select([sock], [], [], PATIENCE)[0]
+
+
+def connection() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection."""
+    with socket.create_server((HOST, 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far = listener.accept()[0]
+    near.setblocking(False)
+    return near, far
+
+
 @pytest.fixture
 def stand() -> Iterator[Stand]:
-    stand = Stand(Session(socket.socket()))
+    near, far = connection()
+    stand = Stand(Session(near), far)
     stand.begin()
     yield stand
-    stand.link.conn.close()
+    for sock in (stand.link.conn, stand.server):
+        sock.close()
 
 
 def test_a_session_without_acknowledgements_wants_another_connection(stand: Stand) -> None:
@@ -98,11 +117,39 @@ def test_a_session_without_acknowledgements_wants_another_connection(stand: Stan
     stand.link.unacknowledged = 1
     assert stand.wanted(PATIENCE) == set()
     assert stand.wanted(1) == {Cause.SILENT}
-    stand.link.signs += 1
-    assert stand.wanted(PATIENCE) == set()
-    assert stand.wanted(1) == {Cause.SILENT}
     stand.link.unacknowledged = 0
     assert stand.wanted(60) == set()
+
+
+def test_late_acknowledgements_of_a_busy_server_lengthen_the_patience_for_a_while(stand: Stand) -> None:
+    stand.link.unacknowledged = 1
+    for _ in range(5):  # each takes 3 seconds, which is more than the first patience
+        stand.loop.run_for(3)
+        stand.link.signs += 1
+        stand.loop.run_for(stand.patience.look)
+    assert stand.wanted(3) == set()
+    stand.link.unacknowledged = 0
+    stand.loop.run_for(60)
+    stand.link.unacknowledged = 1
+    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
+
+
+def test_an_acknowledgement_after_an_outage_counts_for_some_seconds_only(stand: Stand) -> None:
+    stand.link.unacknowledged = 1
+    stand.loop.run_for(300)
+    stand.link.signs += 1
+    stand.loop.run_for(stand.patience.look)
+    assert stand.wanted(11) == {Cause.SILENT}
+
+
+def test_an_end_that_has_not_read_yet_can_not_tell(stand: Stand) -> None:
+    stand.link.unacknowledged = 1
+    stand.server.send(b"an acknowledgement")
+    until_readable(stand.link.conn)
+    assert stand.wanted(60) == set()
+    stand.link.conn.recv(100)
+    assert stand.wanted(1) == {Cause.SILENT}
 
 
 def test_each_connection_in_vain_gets_twice_as_long(stand: Stand) -> None:

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from backhaul.mux.resumable_link import ResumableLink
+from backhaul.net.predicates import has_input
 from backhaul.net.tcp_info import TcpInfo
 
 from .freezes import Freezes
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _ROUND_TRIPS: Final = 4
 _LONGEST: Final = 32  # times the first patience: a session that is not read acknowledges nothing on any connection
+_SLOWEST: Final = 5.0  # seconds that an acknowledgement may count for: it may have waited for the end of an outage
+_SLOW: Final = 2  # times the slowest acknowledgement of late: for busy ends, which another connection makes busier
+_FADES: Final = 0.95  # share of the slowest acknowledgement that counts at the next look
 _SOON: Final = 0.1  # seconds between two looks while connections freeze, which then carry some 10 kB each
 _JITTER: Final = 0.2  # either way, so that connections of the same age are not replaced together
 
@@ -40,6 +44,7 @@ class Watch:
         self._want = want
         self._freezes = Freezes(relay.complaints)
         self._looks: dict[ResumableLink, _Look] = {}
+        self._slowest = 0.0  # seconds until an acknowledgement, of late
         self._timer: TimerHandle | None = None
 
     def add(self, link: ResumableLink) -> None:
@@ -60,6 +65,7 @@ class Watch:
 
     def _sweep(self) -> None:
         self._timer = None
+        self._slowest *= _FADES
         self._looks = {link: self._look_at(link, look) for link, look in self._looks.items() if not link.closed}
         if self._looks:
             self._begin()
@@ -74,7 +80,8 @@ class Watch:
 
     def _judge(self, link: ResumableLink, look: "_Look", now: float) -> None:
         patience, waited = self._relay.patience.unacknowledged, look.unacknowledged_for(link, now)
-        if waited and waited > look.patience * max(patience, _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip):
+        self._slowest = max(self._slowest, min(look.slowest, _SLOWEST))
+        if waited and waited > look.patience * self._patience(link) and not has_input(link.conn):
             self._replace_silent(link, look)
         elif 0 < self._freezes.limit < link.carried:
             self._replace_in_time(link, look)
@@ -83,6 +90,11 @@ class Watch:
             link.ask()
         elif look.has_served(link, now, self._relay.resumption.max_age, self._relay.resumption.max_bytes):
             self._want(link, Cause.ROTATION)
+
+    def _patience(self, link: ResumableLink) -> float:
+        """Return the seconds for an acknowledgement; a busy server or a long line needs more of them."""
+        round_trips = _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip
+        return max(self._relay.patience.unacknowledged, round_trips, _SLOW * self._slowest)
 
     def _replace_silent(self, link: ResumableLink, look: "_Look") -> None:
         if not look.judged:
@@ -113,6 +125,7 @@ class _Look:
         "impatient",
         "judged",
         "patience",
+        "slowest",
     )
 
     def __init__(self, link: ResumableLink, now: float, patience: int) -> None:
@@ -125,6 +138,8 @@ class _Look:
         """True if it is known why another connection is wanted."""
         self.asked = False
         """True if a silent server was asked for an acknowledgement."""
+        self.slowest = 0.0
+        """Seconds until the acknowledgement that has arrived since the last look, if one has."""
         self._signs = link.signs
         self._received = link.received
         self._since = self._heard_at = self._begun = now
@@ -137,6 +152,7 @@ class _Look:
         A server that reads nothing for a while acknowledges the same bytes again. While this end reads nothing, it
         can't tell.
         """
+        self.slowest = now - self._since if link.signs != self._signs else 0.0
         if link.signs != self._signs:
             self.patience, self.impatient, self.judged = 1, False, False
         if link.signs != self._signs or not link.unacknowledged or link.session.paused:
