@@ -252,6 +252,8 @@ def test_a_mistake_is_one_line_with_key_and_remedy(line: str, message: str) -> N
         ('web_bind = "0.0.0.0:80"', "neither an IP address nor a host name"),
         (f'web_bind = "{"x" * 64}.example"', "neither an IP address nor a host name"),
         (f'web_bind = "{"x." * 128}example"', "neither an IP address nor a host name"),
+        (f'web_bind = "{"é" * 60}.example"', "neither an IP address nor a host name"),  # too long once it is encoded
+        ('web_bind = "xn--é.example"', "neither an IP address nor a host name"),
         ('log_level = "infos"', "did you mean `info`?"),
     ],
 )
@@ -259,6 +261,17 @@ def test_texts_with_a_form_of_their_own(line: str, words: str) -> None:
     [problem] = problems(SERVER + line)
     assert problem.startswith(f"server.{line.partition(' ')[0]}: expected ")
     assert words in problem
+
+
+@pytest.mark.parametrize("name", [".example", "a..example", "[::1]", "a b", r"a\u0000b", "x" * 64])
+def test_a_name_that_tls_can_not_send(name: str) -> None:
+    [problem] = problems(CLIENT + f'tls_server_name = "{name}"')
+    assert problem.startswith("client.tls_server_name: expected an IP address or a host name, got ")
+
+
+@pytest.mark.parametrize("name", ["front.example", "front.example.", "é.example", "a_b", "2001:db8::1", ""])
+def test_names_that_tls_can_send(name: str) -> None:
+    assert client(f'tls_server_name = "{name}"').tls_server_name == name
 
 
 def test_decoys(tmp_path: Path) -> None:

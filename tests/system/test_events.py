@@ -185,7 +185,8 @@ async def test_the_end_waits_for_a_moment_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["  ", "'told", "http://", "https://h:0/", "https://h:x/", "http://h/ a", "http://h\n/", "http://ä/"]
+    "text",
+    ["  ", "'told", "told \0", "http://", "https://h:0/", "https://h:x/", "http://h/ a", "http://h\n/", "http://ä/"],
 )
 def test_mistakes_are_found_and_not_shown(text: str) -> None:
     with pytest.raises(ValueError, match=r".+") as mistake:

@@ -156,7 +156,7 @@ def parse_page_host(text: str) -> str:
 
 def parse_host(text: str) -> str:
     """Return the IP address or host name unchanged; raise ValueError when it is neither."""
-    if not is_ip(text) and (not _NAME.fullmatch(text) or _looks_numeric(text) or _too_long(text)):
+    if not is_ip(text) and (not _NAME.fullmatch(text) or _looks_numeric(text) or not _fits(text)):
         raise ValueError("the host is neither an IP address nor a host name")
     return text
 
@@ -166,8 +166,14 @@ def is_ip(text: str) -> bool:
     return parse_ip(text) is not None
 
 
-def _too_long(name: str) -> bool:
-    return len(name) > _MAX_NAME or max(map(len, name.split("."))) > _MAX_LABEL
+def _fits(name: str) -> bool:
+    """Return whether a name, encoded if it has other letters than ASCII's, is short enough for DNS and TLS."""
+    if not name.isascii():
+        try:
+            name = name.encode("idna").decode()
+        except UnicodeError:
+            return False
+    return len(name) <= _MAX_NAME and max(map(len, name.split("."))) <= _MAX_LABEL
 
 
 def _looks_numeric(name: str) -> bool:

@@ -10,6 +10,8 @@ def parse_on_event(text: str) -> Secret:
     """Read the key; raise ValueError with the mistake, which holds no part of the text."""
     if is_url(text):
         _check_url(text)
+    elif "\0" in text:
+        raise ValueError("a command holds no NUL character")
     elif text and not shlex.split(text):
         raise ValueError("it names no program")
     return Secret(text)

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from backhaul.net.proxy import Proxy
 
-from .address import Address, ServiceAddress, parse_bind, parse_edge, parse_remote
+from .address import Address, ServiceAddress, parse_bind, parse_edge, parse_host, parse_remote
 from .clients import ClientTables, ServedClient, parse_clients
 from .common import CommonConfig
 from .groups import GroupTables, ServedGroup, parse_groups
@@ -301,7 +301,14 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
         str, key("Authorities to verify with (PEM file); empty: the system's.", on=TLS, protects=True)
     ] = ""
     tls_server_name: Annotated[
-        str, key("Name to send and to verify; empty: the host of `remote_addr`.", on=TLS, protects=True)
+        str,
+        key(
+            "Name to send and to verify; empty: the host of `remote_addr`.",
+            on=TLS,
+            protects=True,
+            form="an IP address or a host name",
+            parse=parse_host,
+        ),
     ] = ""
     tls_fingerprint: Annotated[
         str,
