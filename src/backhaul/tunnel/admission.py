@@ -71,26 +71,26 @@ class _Table:
     def objection(self, ip: str, users: int, now: float) -> Objection | None:
         """Return why a user of this address may not enter beside ``users`` others, if so."""
         limit = self._listed(ip) or self._full(users, now)
-        if not limit and self._sources and ip != LOCAL:
-            limit = self._sources.objection(network_of(ip), now)
+        if not limit and (sources := self._sources_for(ip)):
+            limit = sources.objection(network_of(ip), now)
         return Objection(limit, self.name) if limit else None
 
     def enter(self, ip: str, now: float) -> None:
         """Count a new user."""
         if self._arrivals:
             self._arrivals.spend(now, 1)
-        if self._sources:
-            self._sources.enter(network_of(ip), now)
+        if sources := self._sources_for(ip):
+            sources.enter(network_of(ip), now)
 
     def count(self, ip: str) -> None:
         """Count a user who was present before this table."""
-        if self._sources:
-            self._sources.count(network_of(ip))
+        if sources := self._sources_for(ip):
+            sources.count(network_of(ip))
 
     def leave(self, ip: str) -> None:
         """Count the end of a user."""
-        if self._sources:
-            self._sources.leave(network_of(ip))
+        if sources := self._sources_for(ip):
+            sources.leave(network_of(ip))
 
     def used(self, users: int, now: float) -> dict[str, int]:
         """Return the use of each limit; ``users`` are those of this table."""
@@ -106,15 +106,19 @@ class _Table:
         sizes = {"allow": self._allow.size + allowed.size, "deny": self._deny.size + denied.size}
         return {limit: size for limit, size in sizes.items() if size}
 
+    def _sources_for(self, ip: str) -> Sources | None:
+        """Return the sources, if there are limits for them, and a user of this address has one."""
+        return None if ip == LOCAL else self._sources
+
     def _listed(self, ip: str) -> str:
         if ip == LOCAL:
             return ""
         limits = self._limits
-        if ip in self._deny or (limits.deny_file and ip in self._files[limits.deny_file]):
+        if ip in self._deny or ip in self._files[limits.deny_file]:
             return "deny"
         if not (limits.allow or limits.allow_file) or ip in self._allow:
             return ""
-        return "" if limits.allow_file and ip in self._files[limits.allow_file] else "allow"
+        return "" if ip in self._files[limits.allow_file] else "allow"
 
     def _full(self, users: int, now: float) -> str:
         if self._limits.max_users and users >= self._limits.max_users:

@@ -52,6 +52,6 @@ class Trial:
     def due(self, now: float) -> bool:
         """Return whether missing connections may be dialled; those of the last time have failed if none is open."""
         due = self._openings.due(now)
-        if due and self._doubtful and not self._seen:
-            self._openings.failed(_CUT, now)
+        if self._doubtful and not self._seen:
+            self._openings.failed(_CUT, now)  # no effect before it is due
         return due
