@@ -6,15 +6,15 @@ import sys
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.exhausted import ExhaustedPoller
 from tests.support.icmp import may_refuse, refuse
 from tests.support.net import HOST, until
 
-from backhaul.net.endpoints import Address
+from backhaul.net.endpoints import UDP_GRO, Address
 from backhaul.net.poller import Poller
-from backhaul.net.pollers import make_poller
+from backhaul.net.pollers import EpollPoller, LoopPoller, make_poller
 from backhaul.net.sockets import bind_datagrams
 from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
@@ -81,6 +81,7 @@ async def test_a_batch_arrives_unchanged(two: tuple[Inbox, Inbox], name: str, *,
     await until(lambda: len(receiver.datagrams) == len(BATCHES[name]))
     assert receiver.datagrams == BATCHES[name]
     assert sender.counters.dropped == receiver.counters.dropped == 0
+    assert bool(sender.socket.most_equal > 1200) is offload  # the kernel has refused no segments
 
 
 async def test_each_sender_has_batches_of_its_own(poller: Poller, two: tuple[Inbox, Inbox]) -> None:
@@ -109,6 +110,12 @@ async def test_unsendable_datagrams_are_counted_and_the_others_arrive(two: tuple
 def test_routers_may_fragment_datagrams(host: str) -> None:
     with bind_datagrams(host, 0) as sock:
         assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == IP_PMTUDISC_DONT
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
+def test_the_kernel_may_coalesce_datagrams() -> None:
+    with bind_datagrams(HOST, 0) as sock:
+        assert sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO) == 1
 
 
 async def test_runs_that_the_path_refuses_leave_one_by_one(two: tuple[Inbox, Inbox]) -> None:
@@ -198,7 +205,35 @@ def test_a_queue_keeps_the_newest_that_fit(batch: list[bytes], limit: int) -> No
     assert counters.dropped == len(batch) - len(kept)
 
 
+@pytest.mark.parametrize("make", [EpollPoller, LoopPoller])
+async def test_the_next_socket_with_the_same_number_is_heard(make: type[EpollPoller | LoopPoller]) -> None:
+    poller = make()
+    before = Inbox(poller)
+    number = before.sock.fileno()
+    with before.sock.dup() as kept:
+        before.socket.close()
+        before.socket.close()
+        after = Inbox(poller)
+        assert after.sock.fileno() == number
+        after.sock.sendto(b"to the former one", kept.getsockname())
+        after.socket.send([b"x"], after.address)
+        await until(lambda: after.datagrams == [b"x"])
+        assert not before.datagrams
+    after.socket.close()
+    poller.close()
+
+
+def test_an_emptied_queue_has_room_again() -> None:
+    counters = Counters()
+    queue = DatagramQueue(counters, 2 * 65)
+    for _ in range(3):
+        queue.send([b"a", b"b"])
+        assert queue.take() == [b"a", b"b"]
+    assert not counters.dropped
+
+
 @given(st.lists(st.binary(max_size=200), max_size=60), st.integers(1, 2000))
+@example([b"a", b"b"], 65)
 def test_a_queue_gives_its_oldest_datagrams_in_pieces(batch: list[bytes], size: int) -> None:
     queue = DatagramQueue(Counters())
     queue.send(batch)

@@ -162,7 +162,6 @@ class DatagramSocket:
         if not 0 < size <= self.most_equal:
             return start + 1
         end = min(end, start + min(_MOST_SEGMENTS, _MOST_SEGMENTED // size))
-        start += 1
         while start < end and len(batch[start]) == size:
             start += 1
         return start
