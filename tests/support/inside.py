@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import re
+import select
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+EVENTS = ("EPOLLIN", "EPOLLOUT", "EPOLLERR", "EPOLLRDHUP")  # the kernel adds EPOLLERR on its own
 MUCH = 4000  # bytes: more than a connection receives before it is used
 
 _BYTES_RECEIVED = 128  # bytes before tcpi_bytes_received in the tcp_info of <linux/tcp.h>
@@ -49,3 +52,14 @@ def received(sock: socket.socket) -> int:
     """Return the bytes that a connection has received."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
     return int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder)
+
+
+def watched(sock: socket.socket) -> set[str]:
+    """Return the events for which epoll instances of this process watch a socket; empty if none does."""
+    found, line = set[str](), re.compile(rf"tfd: +{sock.fileno()} events: +([0-9a-f]+)")
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(link.readlink()) == "anon_inode:[eventpoll]":
+                for mask in line.findall(Path(f"/proc/self/fdinfo/{link.name}").read_text()):
+                    found |= {name for name in EVENTS if int(mask, 16) & getattr(select, name)}
+    return found
