@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.net import HOST, free_port
 
+from backhaul.net.endpoints import learns_destinations
 from backhaul.net.inherited import NoDepot
 from backhaul.net.listener import Acceptor
 from backhaul.net.listeners import Listeners
@@ -72,6 +73,56 @@ def test_a_socket_of_datagrams(opened: contextlib.ExitStack, lend: Callable[...,
         user = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         user.sendto(b"hello", address_of(unit))
         assert sock.recv(9) == b"hello"
+
+
+def test_a_blocking_socket_blocks_no_more(lend: Callable[..., Listeners], tcp: socket.socket) -> None:
+    """systemd passes it blocking, and all users would wait for one who has left."""
+    with lend(tcp).streams(*address_of(tcp), OPTIONS) as sock, pytest.raises(BlockingIOError):
+        sock.accept()
+
+
+def test_a_socket_of_datagrams_has_the_options_of_others(
+    opened: contextlib.ExitStack, lend: Callable[..., Listeners]
+) -> None:
+    unit = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    unit.bind(("0.0.0.0", free_port()))
+    with lend(unit).datagrams(*address_of(unit)) as sock:
+        assert not sock.getblocking()
+        assert learns_destinations(sock)
+
+
+def test_users_wait_in_a_unix_socket(
+    opened: contextlib.ExitStack, lend: Callable[..., Listeners], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "users")
+    unit = opened.enter_context(socket.socket(socket.AF_UNIX))
+    unit.bind(path)
+    unit.listen()
+    user = opened.enter_context(socket.socket(socket.AF_UNIX))
+    user.connect(path)
+    sock = opened.enter_context(lend(unit).streams(path, 0, OPTIONS))
+    accepted = opened.enter_context(sock.accept()[0])
+    user.send(b"hello")
+    assert accepted.recv(9) == b"hello"
+
+
+def test_the_first_of_two_with_one_address_is_used(opened: contextlib.ExitStack) -> None:
+    first = opened.enter_context(socket.create_server((HOST, 0), reuse_port=True))
+    second = socket.create_server(address_of(first), reuse_port=True)
+    listeners = Listeners([("one.socket", first.dup()), ("two.socket", second)])
+    assert second.fileno() < 0
+    sock = opened.enter_context(listeners.streams(*address_of(first), OPTIONS))
+    opened.enter_context(socket.create_connection(address_of(first)))
+    opened.enter_context(sock.accept()[0])
+    listeners.close()
+
+
+def test_the_manager_owns_no_socket_that_takes_the_place_of_its_own(tcp: socket.socket) -> None:
+    listeners, address = Listeners([("some.socket", tcp.dup())]), address_of(tcp)
+    listeners.settle()  # which closes the unused one
+    tcp.close()
+    with contextlib.closing(listeners), listeners.streams(*address, OPTIONS):
+        assert not listeners.kept
 
 
 def test_options_are_set_as_far_as_possible(lend: Callable[..., Listeners], tcp: socket.socket) -> None:
