@@ -8,7 +8,7 @@ import pytest
 from tests.support.net import HOST, free_port
 
 from backhaul.net.inherited import join
-from backhaul.net.listeners import Listeners
+from backhaul.net.listeners import Listeners, WithheldListeners
 from backhaul.net.sockets import SocketOptions
 
 OPTIONS = SocketOptions()
@@ -180,3 +180,38 @@ def test_a_kept_port_can_be_closed_and_opened_again(depot: Kept, opened: context
     with pytest.raises(ConnectionRefusedError):
         dial(port)
     assert depot.copies == {}
+
+
+def test_only_the_sockets_of_the_same_port_give_way(depot: Kept, opened: contextlib.ExitStack) -> None:
+    port, other = free_port(), free_port()
+    older = opened.enter_context(contextlib.closing(Listeners(depot=depot)))
+    for number in (port, other):
+        older.streams("", number, OPTIONS).close()
+    opened.enter_context(dial(other))
+    inherited = [(name, sock.dup()) for name, sock in depot.copies.items()]
+    newer = opened.enter_context(contextlib.closing(Listeners(inherited, depot=depot)))
+    older.close()
+    opened.enter_context(newer.streams(HOST, port, OPTIONS))
+    assert accepted(opened.enter_context(newer.streams("", other, OPTIONS))) == 1
+
+
+def test_a_port_that_the_client_dials_is_not_shared(opened: contextlib.ExitStack) -> None:
+    port, older, newer = free_port(), Listeners(), Listeners(shared=True)
+    bound = opened.enter_context(WithheldListeners(older).streams(HOST, port, OPTIONS))
+    older.share()
+    with pytest.raises(OSError, match="in use"):
+        newer.streams(HOST, port, OPTIONS)
+    bound.close()
+    opened.enter_context(older.streams(HOST, port, OPTIONS))  # for users, after a reload
+    older.share()
+    opened.enter_context(newer.streams(HOST, port, OPTIONS))
+
+
+def test_a_closed_port_is_not_shared(opened: contextlib.ExitStack) -> None:
+    listeners = Listeners()
+    listeners.streams(HOST, free_port(), OPTIONS).close()
+    assert not listeners.kept
+    listeners.share()
+    listeners.prefer_newer()
+    opened.enter_context(listeners.streams(HOST, free_port(), OPTIONS))
+    assert not listeners.kept

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import json
 import logging
 import os
@@ -90,6 +91,41 @@ async def test_an_event_gets_a_limited_time(caplog: pytest.LogCaptureFixture) ->
     await until(lambda: caplog.messages)
     assert caplog.messages == ["on_event: x: not finished within 0.01 s; the event is lost"]
     await sender.close()
+
+
+async def test_a_command_that_takes_too_long_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    sender = EventSender(*way_to(python("import signal; signal.pause()")), timeout=0.2)
+    sender.send(b"{}")
+    await sender.close()
+    assert caplog.messages == [f"on_event: {sys.executable}: not finished within 0.2 s; the event is lost"]
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (EventError("it ended with status 3"), "it ended with status 3"),
+        (OSError(errno.EACCES, "Permission denied"), "permission denied"),
+        (ConnectionError(), "ConnectionError"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+async def test_a_failure_costs_one_event(error: Exception, why: str, caplog: pytest.LogCaptureFixture) -> None:
+    begun: list[bytes] = []
+
+    async def send(document: bytes) -> None:
+        begun.append(document)
+        if document == b"1":
+            raise error
+
+    sender = EventSender("x", send)
+    for document in (b"1", b"2"):
+        sender.send(document)
+    await until(lambda: len(begun) == 2)
+    sender.send(b"3")
+    await sender.close()
+    assert begun == [b"1", b"2", b"3"]
+    assert caplog.messages == [f"on_event: x: {why}; the event is lost"]
 
 
 async def test_a_web_server_gets_a_post(net: Sockets) -> None:

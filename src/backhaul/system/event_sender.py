@@ -65,9 +65,7 @@ class EventSender:
                     await self._send(self._waiting.popleft())
             except TimeoutError:
                 self._warn(f"not finished within {self._timeout:g} s")
-            except EventError as error:
-                self._warn(str(error))
-            except OSError as error:
+            except (EventError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: no thread can start
                 self._warn(reason(error) or type(error).__name__)
 
     def _warn(self, why: str) -> None:
