@@ -1,10 +1,12 @@
 """A tunnel of transport udp on the public end, with a client that the test plays."""
 
+import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.support.clock import Loop
 
 from backhaul.net.endpoints import Address
 from backhaul.net.udp import Counters
@@ -274,3 +276,14 @@ async def test_a_tunnel_of_a_client_that_was_replaced_gets_little_time() -> None
     stage.tunnel.alive(confirmed=True)
     stage.tunnel.distrust()
     assert stage.send(b"a") == [THERE]
+
+
+def test_a_sign_of_life_ends_the_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    tunnel = Stage(patience=Patience(sign_of_life=10.0)).tunnel
+    loop.run_for(11)
+    assert tunnel.silent
+    tunnel.alive(confirmed=False)
+    loop.run_for(9)
+    assert not tunnel.silent
