@@ -7,7 +7,7 @@ from tests.support.apart import Namespace, separable
 from tests.support.datagrams import UdpNet, UdpPeer, repeat
 from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import HOST, free_port, until
-from tests.support.tunnel import Tunnel, change
+from tests.support.tunnel import IN_A_HURRY, Tunnel, change
 from tests.support.udp_clients import insist
 from tests.support.udp_line import ProtectedNet, Scene, announced, heard, through_a_nat
 
@@ -292,3 +292,13 @@ async def test_a_flow_gets_what_was_sent_to_an_address_that_a_nat_has_replaced(l
         await until(lambda: scene.flows == 1)
         scene.tunnel.client.tunnel.doubt()
         assert await scene.user.receive() == b"echo:?"
+
+
+async def test_a_flow_leaves_an_address_whose_datagrams_a_router_drops_for_ever(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
+        net.timings = IN_A_HURRY
+        flow = await flow_of(net)
+        flow.scene.nat.freeze()
+        flow.scene.control.paths[-1].freeze()
+        await flow.goes_on()
+        assert flow.tunnel.client.tunnel.opened > 1
