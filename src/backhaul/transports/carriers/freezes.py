@@ -5,6 +5,7 @@ Russia's do so since 2025 with connections to foreign hosters: after 15 to 20 kB
 but that takes seconds for each of these pieces. Once the number is known, connections are replaced ahead of it.
 """
 
+import math
 from collections import deque
 from typing import Final
 
@@ -26,16 +27,21 @@ class Freezes:
         """Bytes in one direction at which a connection should be replaced; 0 if none is known to freeze."""
         self._complaints = complaints
         self._last: deque[int] = deque(maxlen=_ALIKE)
+        self._latest = -math.inf  # the time of the last of them
         self._replaced = 0  # connections, since the limit has changed
         self._trial = _TRIALS[0]
 
-    def froze(self, carried: int) -> bool:
-        """Note a connection that became silent after so many bytes; return whether a freeze is likely."""
+    def froze(self, carried: int, begun: float, now: float) -> bool:
+        """Note a connection that became silent after so many bytes; return whether a freeze is likely.
+
+        One that had ``begun`` before another one became silent is no evidence: an outage stops all at once.
+        """
         if not _LEAST <= carried <= _MOST:
             return False
         if self.limit:
             self._correct(carried)
-        else:
+        elif begun > self._latest:
+            self._latest = now
             self._compare(carried)
         return True
 

@@ -82,7 +82,7 @@ class Watch:
         patience, waited = self._relay.patience.unacknowledged, look.unacknowledged_for(link, now)
         self._slowest = max(self._slowest, min(look.slowest, _SLOWEST))
         if waited and waited > look.patience * self._patience(link) and not has_input(link.conn):
-            self._replace_silent(link, look)
+            self._replace_silent(link, look, now)
         elif 0 < self._freezes.limit < link.carried:
             self._replace_in_time(link, look)
         elif look.silent_for(link, now) > patience and len(link) and not look.asked:
@@ -96,10 +96,10 @@ class Watch:
         round_trips = _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip
         return max(self._relay.patience.unacknowledged, round_trips, _SLOW * self._slowest)
 
-    def _replace_silent(self, link: ResumableLink, look: "_Look") -> None:
+    def _replace_silent(self, link: ResumableLink, look: "_Look", now: float) -> None:
         if not look.judged:
             look.judged = True
-            look.impatient = not self._freezes.froze(link.carried)
+            look.impatient = not self._freezes.froze(link.carried, look.begun, now)
         self._want(link, Cause.SILENT)
 
     def _replace_in_time(self, link: ResumableLink, look: "_Look") -> None:
@@ -113,7 +113,6 @@ class _Look:
     """The last look at the present connection of a session."""
 
     __slots__ = (
-        "_begun",
         "_bytes",
         "_heard_at",
         "_received",
@@ -121,6 +120,7 @@ class _Look:
         "_signs",
         "_since",
         "asked",
+        "begun",
         "conn",
         "impatient",
         "judged",
@@ -142,7 +142,9 @@ class _Look:
         """Seconds until the acknowledgement that has arrived since the last look, if one has."""
         self._signs = link.signs
         self._received = link.received
-        self._since = self._heard_at = self._begun = now
+        self._since = self._heard_at = now
+        self.begun = now
+        """The time of the first look at the connection."""
         self._bytes = link.sent + link.received
         self._share = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
 
@@ -168,4 +170,4 @@ class _Look:
     def has_served(self, link: ResumableLink, now: float, age: float, size: int) -> bool:
         """Return whether the connection is too old, or has moved too much; 0 is no limit."""
         moved = link.sent + link.received - self._bytes
-        return bool(age and now - self._begun > age * self._share) or bool(size and moved > size * self._share)
+        return bool(age and now - self.begun > age * self._share) or bool(size and moved > size * self._share)
