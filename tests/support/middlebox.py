@@ -182,6 +182,8 @@ class Middlebox:
         self.most = math.inf
         """The number of paths beyond which it closes new connections."""
         self.turned_away = 0
+        self.alive = math.inf
+        """The number of paths beyond which nothing passes on new ones."""
         self.paths: list[Path] = []
         self.listener = listener
         self.target = port
@@ -236,3 +238,5 @@ class Middlebox:
             server.close()
         else:
             self.paths.append(Path(client, server, self._line))
+            if len(self.paths) > self.alive:
+                self.paths[-1].freeze()

@@ -7,13 +7,15 @@ import pytest
 from tests.support.net import until
 
 from backhaul.tunnel.carrier_check import CarrierCheck
+from backhaul.tunnel.timings import Timings
 
 log = logging.getLogger("backhaul.test")
+AT_ONCE = Timings(first_carrier=0, first_proof=0)
 WRONG = "the client runs ws, this server tcp"
 
 
 async def test_no_tunnel_connection_at_all_is_a_problem() -> None:
-    check = CarrierCheck(log, grace=0)
+    check = CarrierCheck(log, AT_ONCE)
     check.begin()
     await until(lambda: "no tunnel connection of this transport has arrived" in check.problem)
 
@@ -21,7 +23,7 @@ async def test_no_tunnel_connection_at_all_is_a_problem() -> None:
 @pytest.mark.parametrize("sign", [CarrierCheck.seen, CarrierCheck.proved, CarrierCheck.end])
 async def test_any_sign_ends_the_wait(sign: object, caplog: pytest.LogCaptureFixture) -> None:
     assert callable(sign)
-    late, check = CarrierCheck(log, grace=0), CarrierCheck(log, grace=0)
+    late, check = CarrierCheck(log, AT_ONCE), CarrierCheck(log, AT_ONCE)
     check.begin()
     sign(check)
     late.begin()
@@ -42,7 +44,7 @@ async def test_a_seen_connection_may_prove_unsuitable_and_a_proved_one_may_not()
 
 
 async def test_after_a_protected_handshake_only_silence_is_a_problem() -> None:
-    check, silent = CarrierCheck(log), CarrierCheck(log, grace=0)
+    check, silent = CarrierCheck(log), CarrierCheck(log, AT_ONCE)
     for each in (check, silent):
         each.begin()
         each.agreed()
@@ -91,4 +93,22 @@ async def test_an_answer_to_a_user_of_an_earlier_control_channel_proves_nothing(
     check.answered(before)
     assert check.problem == WRONG
     check.answered(loop.time())
+    assert not check.problem
+
+
+async def test_after_a_protected_handshake_the_wait_is_another() -> None:
+    check = CarrierCheck(log, Timings(first_carrier=3600, first_proof=0))
+    check.begin()
+    check.agreed()
+    await until(lambda: check.problem)
+
+
+async def test_a_server_may_say_that_none_arrives() -> None:
+    check = CarrierCheck(log)
+    check.begin()
+    check.agreed()
+    check.seen()
+    check.unreached()
+    assert "no tunnel connection reaches the server" in check.problem
+    check.proved()
     assert not check.problem

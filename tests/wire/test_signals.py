@@ -17,5 +17,7 @@ def test_the_kinds_of_sealed_records_stay_what_they_are() -> None:
         ("ENDED", 13),
         ("REPLACED", 14),
         ("RENEWED", 15),
+        ("UNREACHED", 16),
+        ("REACHED", 17),
     ]
     assert [(signal.name, signal.value) for signal in Signal][7:] == kinds

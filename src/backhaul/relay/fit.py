@@ -14,3 +14,6 @@ class Fit(Protocol):
 
     def proved(self) -> None:
         """Note a connection that has proved that it can carry a user."""
+
+    def ceased(self) -> None:
+        """Note that nothing arrives on the connections any more, although the control channel works."""

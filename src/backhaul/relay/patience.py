@@ -24,6 +24,8 @@ class Patience:
     announce: float = 5.0
     """Interval at which a client announces its tunnels of transport udp to a server with extensions. That reveals a NAT
     that has changed its address, and keeps its mappings (RFC 4787, REQ-5: 2 minutes at least; many NATs allow 30 s)."""
+    unannounced: float = 30.0
+    """Time without any announcement of a connected client after which UDP counts as blocked: six of them are lost."""
     unheard: float = 0.25
     """Time after an announcement until another one of a tunnel through which the target sends and the server does not:
     the server may send to an address that a NAT has replaced."""

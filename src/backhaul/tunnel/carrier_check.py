@@ -8,12 +8,17 @@ from typing import Final
 
 from backhaul.net.log_throttle import LogThrottle
 
-GRACE: Final = 45.0
-"""Seconds until the first suitable tunnel connection. A session of v0.7.2 is silent for its first 20 s."""
+from .timings import DEFAULT_TIMINGS, Timings
+
 _NONE_PASSES: Final = (
     "no tunnel connection has arrived; let them pass the firewalls and proxies as well as the control channel (on "
     "transport udp, UDP to the same port)"
 )
+_NONE_REACHES: Final = (
+    "no tunnel connection reaches the server; let them pass the firewalls and proxies as well as the control channel "
+    "(on transport udp, UDP to the same port)"
+)
+_CEASED: Final = "no datagram of the tunnels arrives any more; let UDP to the port of bind_addr pass the firewalls"
 _NONE_FITS: Final = "no tunnel connection of this transport has arrived; set the same transport on both ends"
 
 
@@ -28,11 +33,11 @@ class CarrierCheck:
     def __init__(
         self,
         logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
-        grace: float = GRACE,
+        timings: Timings = DEFAULT_TIMINGS,
         whose: str = "",
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Wait ``grace`` seconds for the first connection; ``whose`` names the client in the log, as in " of NAME".
+        """Wait for the first connection as ``timings`` say; ``whose`` names the client in the log, as in " of NAME".
 
         ``changed`` is called when ``problem`` has changed.
         """
@@ -41,7 +46,7 @@ class CarrierCheck:
         self._loop = asyncio.get_running_loop()
         self._log = logger
         self._throttle = LogThrottle(logger)
-        self._grace = grace
+        self._timings = timings
         self._overdue: asyncio.TimerHandle | None = None
         self._begun = math.inf  # by the loop's clock
         self._agreed = self._proved = False
@@ -55,7 +60,7 @@ class CarrierCheck:
         self._begun = self._loop.time()
         self._agreed = self._proved = self._up = False
         self.problem = ""
-        self._overdue = self._loop.call_later(self._grace, self._give_up)
+        self._wait(self._timings.first_carrier)
 
     def end(self) -> None:
         """Stop the check of a lost control channel."""
@@ -66,10 +71,15 @@ class CarrierCheck:
     def agreed(self) -> None:
         """Note that a protected handshake has compared the transports: later bytes that differ are of another peer."""
         self._agreed = True
+        if self._overdue:
+            self.end()
+            self._wait(self._timings.first_proof)
 
     def seen(self) -> None:
-        """Note that a tunnel connection is open."""
-        if not self._up and not self.problem:
+        """Note that a tunnel connection is open, which after a protected handshake has proved itself."""
+        if self._agreed:
+            self.proved()
+        elif not self._up and not self.problem:
             self._is_up()
 
     def proved(self) -> None:
@@ -88,6 +98,19 @@ class CarrierCheck:
         """Note that the tunnel connections are unsuitable; ``what`` is a sentence with the remedy."""
         if not self._agreed and not self._proved:
             self._report(what)
+
+    def ceased(self) -> None:
+        """Note that nothing arrives on the tunnel connections any more, although the control channel works."""
+        self._proved = False
+        self._report(_CEASED)
+
+    def unreached(self) -> None:
+        """Note that none of the tunnel connections has reached the server, which says so."""
+        self._proved = False
+        self._report(_NONE_REACHES)
+
+    def _wait(self, seconds: float) -> None:
+        self._overdue = self._loop.call_later(seconds, self._give_up)
 
     def _is_up(self) -> None:
         self.end()

@@ -230,6 +230,10 @@ class ClientTunnel:
             self._pool.requested(count)
         elif signal == Signal.HEARTBEAT:
             self._watch.beat()
+        elif signal == Signal.UNREACHED:
+            self.fit.unreached()
+        elif signal == Signal.REACHED:
+            self.fit.proved()
         elif why := _FAREWELLS.get(signal):
             self.control_lost(why)
 

@@ -74,7 +74,7 @@ class ServerTunnel:
         self._stuck: asyncio.TimerHandle | None = None
         self._unreachable = unreachable
         self._whose = f" of client {places.client}" if places.client else ""
-        self.fit = CarrierCheck(log, whose=self._whose, changed=self._changed)  # fed by the transport
+        self.fit = CarrierCheck(log, timings, whose=self._whose, changed=self._fit_changed)  # fed by the transport
         self._resumption = relay.resumption
         self.places = places
         places.freed = self._changed
@@ -339,6 +339,13 @@ class ServerTunnel:
     def _absence_lasts(self) -> None:
         self.users.waiting.restart_is_over()
         self.entrance.apply()
+        self._changed()
+
+    def _fit_changed(self) -> None:
+        """Tell a client that understands it whether its tunnel connections arrive: it can't know."""
+        session = self._transport.session
+        if session.keys:
+            session.send(Signal.UNREACHED if self.fit.problem else Signal.REACHED)
         self._changed()
 
     def _changed(self) -> None:

@@ -25,6 +25,11 @@ class Timings:
     """The time without a new user after which a stop serves no more of them."""
     handshakes: float = 0.3
     """The time for running TCP handshakes when another process takes over: a round trip to distant users."""
+    first_carrier: float = 45.0
+    """The time until the first suitable tunnel connection. A session of v0.7.2 is silent for its first 20 s."""
+    first_proof: float = 20.0
+    """The same after a protected handshake: such connections prove themselves when they arrive. One that is lost on a
+    bad line is dialled again after some seconds, and UDP tunnels are announced every 5 s."""
     release_pauses: tuple[float, ...] = (0.05,)
     """The pauses between attempts to listen for the client while the previous process still does."""
     reopen_pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 30)

@@ -25,3 +25,5 @@ class Signal(IntEnum):
     ENDED = 13  # sealed, client to server: it has ended a session; the session's identity follows
     REPLACED = 14  # sealed, server to client: another client with the token has taken its place
     RENEWED = 15  # sealed, server to client: the same client has opened another control channel
+    UNREACHED = 16  # sealed, server to client: none of its tunnel connections has arrived
+    REACHED = 17  # sealed, server to client: one has

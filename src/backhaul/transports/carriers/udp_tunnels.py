@@ -15,6 +15,7 @@ from backhaul.wire.datagrams import Batch
 from backhaul.wire.signals import Signal
 
 from .udp_dialect import ServerDialect, V072Server
+from .udp_silence import UdpSilence
 from .udp_socket import TunnelSocket
 from .udp_tunnel import Tunnel
 
@@ -68,6 +69,7 @@ class ClientTunnels:
         self._dialects: dict[int, ServerDialect] = {
             self._since: self._dialect
         }  # also of former sessions that may announce tunnels
+        self._silence = UdpSilence(relay, lambda: self._events.fit)
         self.dropped = 0  # idle tunnels beyond the limit
 
     @property
@@ -93,10 +95,14 @@ class ClientTunnels:
         self._leave_former()
         self._since = next(self._serials) << ORDER_BITS
         self._dialect = self._dialects[self._since] = self._dialect_of(session)
+        self._silence.end()
+        if session.keys:
+            self._silence.begin()
 
     def drop_idle(self) -> None:
         """Forget the idle tunnels, because their control channel has ended."""
         self._session = NO_CLIENT
+        self._silence.end()
         if self._pinging:
             self._pinging.cancel()
             self._pinging = None
@@ -143,6 +149,7 @@ class ClientTunnels:
 
     def announced(self, announcement: Announcement, order: int, address: Address) -> None:
         """Note that a tunnel is at this address; an announcement of lower ``order`` may have been overtaken."""
+        self._silence.heard()
         tunnel = self._by_name.get(announcement.tunnel)
         if not tunnel:
             # Any other number belongs to a flow that has ended here already.
