@@ -27,6 +27,7 @@ def proc(tmp_path: Path) -> Path:
         ("a/memory.max", f"{256 * MIB}\n", 64 * MIB),
         ("memory/a/b/memory.limit_in_bytes", f"{128 * MIB}\n", 32 * MIB),
         ("memory/memory.limit_in_bytes", f"{128 * MIB}\n", 32 * MIB),
+        ("a/b/memory.max", f"{80 * MIB}\n", 16 * MIB),
         ("a/b/memory.max", f"{MIB}\n", LEAST_BACKLOG),
     ],
 )

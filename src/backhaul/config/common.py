@@ -182,7 +182,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         int,
         key(
             "Maximum memory for bytes of sessions that the other end has not acknowledged yet. It is lowered to an "
-            "eighth of the process's memory, but not below 8.",
+            "eighth of the process's memory, or less below 128.",
             ge=1,
             unit="megabytes",
             on=MUX,

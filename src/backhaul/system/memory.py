@@ -8,13 +8,16 @@ from typing import Final
 
 PROC: Final = Path("/proc")
 CGROUPS: Final = Path("/sys/fs/cgroup")
-LEAST_BACKLOG: Final = 16 << 20
-"""Bytes: enough for a few dozen slow peers."""
+LEAST_BACKLOG: Final = 8 << 20
+"""Bytes: enough for a dozen slow peers."""
+_PROGRAM: Final = 32 << 20  # bytes that it takes itself
+_PART: Final = 3  # of the rest; sessions take as much again for bytes that are not acknowledged
 
 
 def backlog_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Return the bytes that may wait for slow peers: a quarter of the memory of this process."""
-    return max(LEAST_BACKLOG, memory_limit(proc, cgroups) // 4)
+    """Return the bytes that may wait for slow peers: a quarter of the memory of this process, or less below 128 MiB."""
+    memory = memory_limit(proc, cgroups)
+    return max(LEAST_BACKLOG, min(memory // 4, (memory - _PROGRAM) // _PART))
 
 
 def memory_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
