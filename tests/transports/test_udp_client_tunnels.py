@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,11 +74,11 @@ class Stage:
 
     def __init__(self, net: UdpNet, **seconds: float) -> None:
         self.poller = make_poller()
-        settings = ServerSettings(
+        self.settings = ServerSettings(
             bind_host=HOST, bind_port=0, credentials=Credentials({}), tunnel_options=SocketOptions()
         )
-        self.socket = TunnelSocket(settings, self.poller)
-        self.socket.open(settings)
+        self.socket = TunnelSocket(self.settings, self.poller)
+        self.socket.open(self.settings)
         relay: Any = SimpleNamespace(patience=Patience(**seconds), copies=Copies())  # type: ignore[arg-type]
         self.tunnels = ClientTunnels(self.socket, relay, "")
         events: Any = self
@@ -219,6 +219,34 @@ async def test_no_flow_moves_on_a_socket_that_is_left(stage: Stage) -> None:
     assert stage.tunnels.replace(flow) is None
     assert flow.closed
     assert (stage.tunnels.idle, session.signals) == (1, [])
+
+
+async def test_a_socket_is_closed_with_its_last_flow_unless_it_is_opened_again(stage: Stage) -> None:
+    session = stage.connect(Session())
+    for number, name in enumerate((ONE, TWO)):
+        stage.announce(name, session.order + number, (stage.here, stage.there)[number])
+    first, last = stage.assign(), stage.assign()
+    other = replace(stage.settings, credentials=Credentials({}))
+    stage.socket.close()
+    stage.socket.open(other)
+    assert stage.socket.announcers.credentials is other.credentials
+    first.close()
+    assert (stage.socket.is_open, stage.socket.leaving) == (True, False)
+    stage.socket.close()
+    assert stage.socket.is_open
+    last.close()
+    assert not stage.socket.is_open
+
+
+async def test_a_socket_in_the_way_ends_with_its_flows(stage: Stage) -> None:
+    session = stage.connect(Session())
+    stage.announce(ONE, session.order, stage.here)
+    stage.announce(TWO, session.order + 1, stage.there)
+    flow = stage.assign()
+    stage.socket.end()
+    assert flow.closed
+    assert not stage.tunnels.idle
+    assert not stage.socket.is_open
 
 
 async def test_a_flow_that_moves_is_replaced_by_the_client(stage: Stage) -> None:
