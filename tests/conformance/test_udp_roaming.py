@@ -7,7 +7,7 @@ from tests.support.apart import Namespace, separable
 from tests.support.datagrams import UdpNet, UdpPeer, repeat
 from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import HOST, free_port, until
-from tests.support.tunnel import IN_A_HURRY, Tunnel, change
+from tests.support.tunnel import Tunnel, change
 from tests.support.udp_clients import insist
 from tests.support.udp_line import ProtectedNet, Scene, announced, heard, through_a_nat
 
@@ -297,9 +297,10 @@ async def test_a_flow_gets_what_was_sent_to_an_address_that_a_nat_has_replaced(l
 
 async def test_a_flow_leaves_an_address_whose_datagrams_a_router_drops_for_ever(lines: str) -> None:
     async with ProtectedNet(lines) as net:
-        net.timings = IN_A_HURRY
+        net.timings = {"suspicion": 0.1}
         flow = await flow_of(net)
         flow.scene.nat.freeze()
         flow.scene.control.paths[-1].freeze()
+        flow.tunnel.client.tunnel.doubt()
         await flow.goes_on()
         assert flow.tunnel.client.tunnel.opened > 1
