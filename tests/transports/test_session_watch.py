@@ -12,6 +12,7 @@ from tests.support.clock import Loop
 from tests.support.net import HOST
 
 from backhaul.net.log_throttle import LogThrottle
+from backhaul.net.tcp_info import TcpInfo
 from backhaul.relay.patience import Patience
 from backhaul.transports.carriers.watch import Cause, Watch
 
@@ -141,6 +142,19 @@ def test_an_acknowledgement_after_an_outage_counts_for_some_seconds_only(stand: 
     stand.link.signs += 1
     stand.loop.run_for(stand.patience.look)
     assert stand.wanted(11) == {Cause.SILENT}
+
+
+def test_an_acknowledgement_that_was_late_because_the_line_was_down_changes_no_patience(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.link.unacknowledged = 1
+    with monkeypatch.context() as patch:
+        patch.setattr(TcpInfo, "of", lambda _: TcpInfo(in_vain=1))  # which takes seconds without packets
+        stand.loop.run_for(3)
+    stand.link.signs += 1
+    stand.loop.run_for(stand.patience.look)
+    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
 
 
 def test_an_end_that_has_not_read_yet_can_not_tell(stand: Stand) -> None:

@@ -81,7 +81,7 @@ class Watch:
     def _judge(self, link: ResumableLink, look: "_Look", now: float) -> None:
         patience, waited = self._relay.patience.unacknowledged, look.unacknowledged_for(link, now)
         self._slowest = max(self._slowest, min(look.slowest, _SLOWEST))
-        if waited and waited > look.patience * self._patience(link) and not has_input(link.conn):
+        if waited and waited > look.patience * self._patience(link, look) and not has_input(link.conn):
             self._replace_silent(link, look, now)
         elif 0 < self._freezes.limit < link.carried:
             self._replace_in_time(link, look)
@@ -91,10 +91,11 @@ class Watch:
         elif look.has_served(link, now, self._relay.resumption.max_age, self._relay.resumption.max_bytes):
             self._want(link, Cause.ROTATION)
 
-    def _patience(self, link: ResumableLink) -> float:
+    def _patience(self, link: ResumableLink, look: "_Look") -> float:
         """Return the seconds for an acknowledgement; a busy server or a long line needs more of them."""
-        round_trips = _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip
-        return max(self._relay.patience.unacknowledged, round_trips, _SLOW * self._slowest)
+        info = TcpInfo.of(link.conn)
+        look.line_was_down |= info.in_vain > 0
+        return max(self._relay.patience.unacknowledged, _ROUND_TRIPS * info.round_trip, _SLOW * self._slowest)
 
     def _replace_silent(self, link: ResumableLink, look: "_Look", now: float) -> None:
         if not look.judged:
@@ -124,6 +125,7 @@ class _Look:
         "conn",
         "impatient",
         "judged",
+        "line_was_down",
         "patience",
         "slowest",
     )
@@ -139,7 +141,9 @@ class _Look:
         self.asked = False
         """True if a silent server was asked for an acknowledgement."""
         self.slowest = 0.0
-        """Seconds until the acknowledgement that has arrived since the last look, if one has."""
+        """Seconds until the acknowledgement that has arrived since the last look, if the server was busy until then."""
+        self.line_was_down = False
+        """True if the kernel has sent in vain since the last acknowledgement."""
         self._signs = link.signs
         self._received = link.received
         self._since = self._heard_at = now
@@ -154,9 +158,10 @@ class _Look:
         A server that reads nothing for a while acknowledges the same bytes again. While this end reads nothing, it
         can't tell.
         """
-        self.slowest = now - self._since if link.signs != self._signs else 0.0
+        self.slowest = 0.0
         if link.signs != self._signs:
-            self.patience, self.impatient, self.judged = 1, False, False
+            self.slowest = 0.0 if self.line_was_down else now - self._since
+            self.patience, self.impatient, self.judged, self.line_was_down = 1, False, False, False
         if link.signs != self._signs or not link.unacknowledged or link.session.paused:
             self._signs, self._since = link.signs, now
         return now - self._since
