@@ -79,11 +79,12 @@ class Stage:
         )
         self.socket = TunnelSocket(self.settings, self.poller)
         self.socket.open(self.settings)
-        relay: Any = SimpleNamespace(patience=Patience(**seconds), copies=Copies())  # type: ignore[arg-type]
+        patience = Patience(**seconds)  # type: ignore[arg-type]
+        relay: Any = SimpleNamespace(loop=asyncio.get_running_loop(), patience=patience, copies=Copies())
         self.tunnels = ClientTunnels(self.socket, relay, "")
         events: Any = self
         self.tunnels.report_to(events)
-        self.fit = SimpleNamespace(proved=bool, seen=bool)
+        self.fit = SimpleNamespace(proved=bool, seen=bool, ceased=bool)
         self.table = FlowTable()
         self.here, self.there = (net.udp() for _ in range(2))
 
@@ -304,7 +305,8 @@ async def test_a_client_of_v072_that_returns_is_pinged_by_one_timer(
     loop = Loop()
     with monkeypatch.context() as patch:
         patch.setattr(asyncio, "get_running_loop", lambda: loop)
-        tunnels = ClientTunnels(stage.socket, SimpleNamespace(patience=Patience(), copies=None), "")
+        relay: Any = SimpleNamespace(loop=loop, patience=Patience(), copies=Copies())
+        tunnels = ClientTunnels(stage.socket, relay, "")
     for serial in (1, 2):
         session: Any = Session(serial, protected=False)
         tunnels.client_connected(session)
