@@ -9,7 +9,6 @@ from tests.support.net import HOST, until
 
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import Poller
-from backhaul.net.pollers import make_poller
 from backhaul.net.sockets import bind_datagrams
 from backhaul.net.udp import Counters, DatagramSocket
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
@@ -53,13 +52,6 @@ class Busy:
         self.together.append(self._poller.together.on)
         if self.closing:
             self.socket.close()
-
-
-@pytest.fixture
-async def poller() -> AsyncIterator[Poller]:
-    poller = make_poller()
-    yield poller
-    poller.close()
 
 
 @pytest.fixture

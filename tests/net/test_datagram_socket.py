@@ -14,7 +14,7 @@ from tests.support.net import HOST, until
 
 from backhaul.net.endpoints import UDP_GRO, Address
 from backhaul.net.poller import Poller
-from backhaul.net.pollers import EpollPoller, LoopPoller, make_poller
+from backhaul.net.pollers import EpollPoller, LoopPoller
 from backhaul.net.sockets import bind_datagrams
 from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
@@ -43,13 +43,6 @@ class Inbox:
 
     def _received(self, batch: Batch, address: Address) -> None:
         self.batches.append(([bytes(datagram) for datagram in batch], address))
-
-
-@pytest.fixture
-async def poller() -> AsyncIterator[Poller]:
-    poller = make_poller()
-    yield poller
-    poller.close()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from tests.support.net import until
 
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import Poller
-from backhaul.net.pollers import make_poller
 from backhaul.net.sockets import bind_datagrams
 from backhaul.net.udp import Counters, DatagramSocket
 
@@ -19,13 +18,6 @@ pytestmark = pytest.mark.skipif(not separable(), reason="requires root and Linux
 HOME, NEIGHBOUR, FAR = "192.0.2.1", "192.0.2.7", "198.51.100.7"
 FROM_HOME = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, socket.inet_pton(socket.AF_INET6, f"::ffff:{HOME}") + bytes(4))
 LITTLE = 1  # byte, of which the kernel makes its least buffer
-
-
-@pytest.fixture
-async def poller() -> AsyncIterator[Poller]:
-    poller = make_poller()
-    yield poller
-    poller.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from tests.support.datagrams import repeat
@@ -15,7 +15,6 @@ from tests.support.net import HOST, until
 
 from backhaul.net.endpoints import Address, learn_destinations
 from backhaul.net.poller import Poller
-from backhaul.net.pollers import make_poller
 from backhaul.net.sockets import bind_datagrams
 from backhaul.net.udp import Counters, DatagramSocket, prepare
 from backhaul.wire.datagrams import Batch
@@ -39,13 +38,6 @@ class Answering:
         self.addresses.append(address)
         self.batches.append([bytes(datagram) for datagram in batch])
         self.socket.send(batch, address)
-
-
-@pytest.fixture
-async def poller() -> AsyncIterator[Poller]:
-    poller = make_poller()
-    yield poller
-    poller.close()
 
 
 def dual_stack() -> socket.socket:

@@ -1,15 +1,15 @@
 """What pollers do for the sake of others: no report twice, none after the end, and an owner for each socket."""
 
-import asyncio
 import functools
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from tests.support.inside import watched
 from tests.support.net import Peer, until
 from tests.support.tunnel import Net
+from tests.support.turns import turns
 
 from backhaul.net.closing import linger
 from backhaul.net.poller import Poller
@@ -31,35 +31,11 @@ class Owner:
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ends = socket.socketpair()
-    for end in ends:
-        end.setblocking(False)
-    yield ends
-    for end in ends:
-        end.close()
-
-
-@pytest.fixture
 async def epoll(pair: tuple[socket.socket, socket.socket]) -> AsyncIterator[EpollPoller]:
     del pair  # closed after the poller
     poller = EpollPoller()
     yield poller
     poller.close()
-
-
-@pytest.fixture(params=[EpollPoller, LoopPoller])
-async def poller(request: pytest.FixtureRequest, pair: tuple[socket.socket, socket.socket]) -> AsyncIterator[Poller]:
-    del pair  # closed after the poller
-    poller: Poller = request.param()
-    yield poller
-    poller.close()
-
-
-async def turns() -> None:
-    """Let the event loop poll its descriptors a few times."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 def fail() -> None:

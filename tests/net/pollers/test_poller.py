@@ -3,42 +3,19 @@
 import asyncio
 import functools
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from tests.support.net import Peer, until
 from tests.support.tunnel import Net
+from tests.support.turns import turns
 
 from backhaul.net.closing import release
 from backhaul.net.poller import Poller
-from backhaul.net.pollers import EpollPoller, LoopPoller
+from backhaul.net.pollers import EpollPoller
 from backhaul.net.predicates import at_eof
 
 pytestmark = pytest.mark.both_loops
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ends = socket.socketpair()
-    for end in ends:
-        end.setblocking(False)
-    yield ends
-    for end in ends:
-        end.close()
-
-
-@pytest.fixture(params=[EpollPoller, LoopPoller])
-async def poller(request: pytest.FixtureRequest, pair: tuple[socket.socket, socket.socket]) -> AsyncIterator[Poller]:
-    del pair  # closed after the poller
-    poller: Poller = request.param()
-    yield poller
-    poller.close()
-
-
-async def turns(count: int = 5) -> None:
-    """Let the event loop poll its descriptors a few times."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def reader(sock: socket.socket, heard: list[bytes]) -> Callable[[], None]:
