@@ -12,6 +12,7 @@ from tests.support.sealed import Change, SealedTunnel, sealed_tunnel, seals
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame
 
+from backhaul.net.first_records import SMALL, YOUNG
 from backhaul.relay.channel import FRAMES_AT
 from backhaul.relay.outcome import Ending
 from backhaul.security import kinds
@@ -54,6 +55,23 @@ async def test_neither_target_nor_payload_are_on_the_line(tunnel: SealedTunnel) 
     line = bytes(tunnel.down.seen + tunnel.up.seen)
     for text in (b"secret", b"words", *(BULK[at : at + 16] for at in (0, 1_000_000, len(BULK) - 16))):
         assert text not in line
+
+
+async def test_the_first_records_are_small_however_little_the_earliest_of_them_hold(tunnel: SealedTunnel) -> None:
+    sizes: list[int] = []
+
+    def note(_: int, record: bytes) -> list[bytes]:
+        sizes.append(len(record))
+        return [record]
+
+    tunnel.down.change = note
+    user, target = await tunnel.user(), await tunnel.target()
+    for _ in range(100):
+        await user.send(b"1")
+        assert await target.receive(1) == b"1"
+    await exchange(user, target)
+    first_large = next(place for place, size in enumerate(sizes) if size > 2 * SMALL)
+    assert YOUNG <= sum(sizes[:first_large]) < 2 * YOUNG
 
 
 PUSHED = bytes(8)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import select
 import socket
 import ssl
@@ -16,11 +17,14 @@ import pytest
 from tests.support.middlebox import drop_all
 from tests.support.net import HOST, PATIENCE, until
 
+from backhaul.net.first_records import SMALL, YOUNG
 from backhaul.net.predicates import has_input, is_established
 from backhaul.net.tls import ClientContext, ClientTls, ServerContext, ServerTls
+from backhaul.net.tls_socket import TlsSocket
 from backhaul.system.certificate import make
 
 RECORD = 1 << 14  # bytes of payload in a TLS record, at most
+BULK = random.Random(4).randbytes(1 << 19)  # noqa: S311 - bytes that repeat nowhere
 FAULTS = (ConnectionResetError, TimeoutError)  # the second since Python 3.13
 
 
@@ -269,3 +273,41 @@ def test_no_answer_waits_for_the_acknowledgement_of_a_ticket(begun: tuple[ssl.SS
     before = packets_sent(server)
     server.send(b"answer")
     assert packets_sent(server) - before == 1
+
+
+async def test_the_first_records_of_a_session_are_small(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    server, client = ends
+    assert isinstance(client, TlsSocket)
+    client.begin_small()
+    assert client.send(BULK[: 4 * YOUNG]) == 4 * YOUNG
+    assert [len(server.read(RECORD)) for _ in range(YOUNG // SMALL)] == [SMALL] * (YOUNG // SMALL)
+    assert len(server.read(RECORD)) == RECORD
+
+
+async def test_a_full_connection_goes_on_where_it_was_in_its_small_records(
+    ends: tuple[ssl.SSLSocket, ssl.SSLSocket],
+) -> None:
+    server, client = ends
+    assert isinstance(client, TlsSocket)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    for end in ends:
+        end.setblocking(False)
+    client.begin_small()
+    rest, arrived = bytearray(BULK[:100]), bytearray()
+    added, full = len(rest), 0
+    while len(arrived) < len(BULK):
+        try:
+            del rest[: client.send(rest)]
+        except ssl.SSLWantWriteError:
+            full += 1
+            with contextlib.suppress(ssl.SSLWantReadError):
+                arrived += server.recv(RECORD)
+        more = BULK[added : added + 100 + 7 * full]
+        rest += more
+        added += len(more)
+        if not rest:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                arrived += server.recv(RECORD)
+    assert arrived == BULK
+    assert full > YOUNG // 4096

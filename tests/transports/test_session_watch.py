@@ -41,7 +41,7 @@ class Session:
     signs: int = 5
     sent: int = 700
     received: int = 300
-    carried: int = 0
+    carried: tuple[int, int] = (0, 0)
     streams: int = 0
     asked: int = 0
 
@@ -268,40 +268,80 @@ def test_a_look_at_once_is_in_the_place_of_the_next(stand: Stand) -> None:
     assert stand.loop.waiting == 1
 
 
+def replace(stand: Stand, cause: Cause, seconds: float = 0.1) -> None:
+    """Give the session another connection, which took some seconds."""
+    link: Any = stand.link
+    carried, link.carried, link.unacknowledged = link.carried, (0, 0), 0
+    stand.watch.replaced(link, cause, carried, seconds)
+    stand.reconnect()
+
+
 def freeze(stand: Stand) -> None:
     """Let a connection become silent after 15 kB, and give the session another one."""
-    stand.link.carried, stand.link.unacknowledged = 15_000, 1
+    stand.link.carried, stand.link.unacknowledged = (15_000, 300), 1
     assert stand.wanted(PATIENCE) == set()
     assert stand.wanted(1) == {Cause.SILENT}
-    stand.link.carried = stand.link.unacknowledged = 0
-    stand.reconnect()
+    replace(stand, Cause.SILENT)
 
 
 def test_connections_that_freeze_after_some_bytes_are_replaced_ahead_of_it(stand: Stand) -> None:
     for _ in range(3):
-        stand.link.carried = 11_251
+        stand.link.carried = 11_251, 0
         assert stand.wanted(1) == set()
         freeze(stand)
-    stand.link.carried = 11_250
+    stand.link.carried = 11_250, 1 << 20
     assert stand.wanted(1) == set()
-    stand.link.carried += 1
+    stand.link.carried = 11_251, 0
     assert stand.wanted(stand.patience.look / 2) == {Cause.ROTATION}
 
 
-def test_a_connection_counts_once_however_long_its_replacement_takes(stand: Stand) -> None:
+def test_a_silent_connection_whose_successor_took_long_was_part_of_an_outage(stand: Stand) -> None:
+    for factor in (1, 2, 4, 8):
+        stand.link.carried, stand.link.unacknowledged = (15_000, 300), 1
+        assert stand.wanted(factor * PATIENCE) == set()
+        assert stand.wanted(1) == {Cause.SILENT}
+        replace(stand, Cause.SILENT, PATIENCE + 0.1)
+    stand.link.carried = 11_251, 0
+    assert stand.wanted(60) == set()
+
+
+def test_connections_that_are_silent_together_with_the_control_channel_do_not_freeze(stand: Stand) -> None:
+    for _ in range(4):
+        freeze(stand)
+        stand.watch.look()
+    stand.link.carried = 11_251, 0
+    assert stand.wanted(60) == set()
+
+
+def test_a_connection_that_moves_on_proves_that_connections_do_not_freeze(stand: Stand) -> None:
     for _ in range(3):
         freeze(stand)
-    stand.link.carried = 11_251
-    stand.loop.run_for(60)
-    assert stand.wanted(1) == {Cause.ROTATION}
-    stand.reconnect()
-    stand.link.carried = 11_250
-    assert stand.wanted(1) == set()
+    stand.link.carried = 1 << 20, 0
+    assert stand.wanted(stand.patience.look / 2) == {Cause.ROTATION}
+    replace(stand, Cause.ROTATION)
+    stand.link.carried = 11_251, 0
+    assert stand.wanted(60) == set()
 
 
-def test_a_silent_connection_counts_once(stand: Stand) -> None:
-    stand.link.carried, stand.link.unacknowledged = 15_000, 1
-    stand.loop.run_for(60)
-    stand.link.carried, stand.link.unacknowledged = 11_251, 0
-    stand.reconnect()
-    assert stand.wanted(1) == set()
+def test_a_silence_without_a_freeze_gets_twice_as_long_and_one_with_it_does_not(stand: Stand) -> None:
+    stand.link.unacknowledged = 1
+    stand.loop.run_for(PATIENCE + 1)
+    replace(stand, Cause.SILENT)
+    stand.link.carried, stand.link.unacknowledged = (15_000, 0), 1
+    assert stand.wanted(2 * PATIENCE) == set()
+    stand.loop.run_for(1)
+    replace(stand, Cause.SILENT)
+    stand.link.unacknowledged = 1
+    assert stand.wanted(2 * PATIENCE) == set()
+    assert stand.wanted(1) == {Cause.SILENT}
+
+
+def test_nothing_is_learned_from_a_session_that_has_ended(stand: Stand) -> None:
+    stand.link.closed = True
+    stand.loop.run_for(1)
+    for _ in range(3):
+        stand.link.carried = 15_000, 0
+        replace(stand, Cause.SILENT)
+    stand.link = Session(stand.link.conn, carried=(11_251, 0))
+    stand.begin()
+    assert stand.wanted(60) == set()

@@ -135,10 +135,10 @@ class ResumableLink(RecordLink):
         return self.acknowledged + self.unacknowledged
 
     @property
-    def carried(self) -> int:
-        """The bytes that have passed on the present connection, in the direction with more."""
+    def carried(self) -> tuple[int, int]:
+        """The bytes received on the present connection, and those acknowledged on it."""
         received, acknowledged = self._before
-        return max(self.received - received, self.acknowledged - acknowledged)
+        return self.received - received, self.acknowledged - acknowledged
 
     @property
     def acknowledged(self) -> int:

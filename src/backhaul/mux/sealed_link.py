@@ -103,11 +103,9 @@ class SealedSender(RecordSender):
     def _seal(self, plain: memoryview) -> None:
         """Send ``plain`` without its first byte, where each kind gets a place for a moment."""
         while len(plain) > KIND_SIZE:
-            body = MAX_BODY
-            if self._young > 0:
-                body = SMALL
-                self._young -= SMALL
+            body = SMALL if self._young > 0 else MAX_BODY
             piece = plain[: KIND_SIZE + body]
+            self._young -= len(piece)
             before, piece[0] = piece[0], kinds.DATA
             size = len(piece) + TAG_SIZE
             end = MAX_HEADER + size

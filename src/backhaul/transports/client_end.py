@@ -199,7 +199,7 @@ class ClientTransport(ClientControl, Protocol):
 
     @property
     def obstacle(self) -> str:
-        """The reason why no user can be carried although connections are open; empty if there is none."""
+        """The reason why no user can be carried although connections can be opened; empty if there is none."""
 
     def open(self) -> None:
         """Dial one more tunnel connection, in the background."""

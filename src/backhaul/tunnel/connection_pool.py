@@ -44,7 +44,7 @@ class ConnectionPool:
     @property
     def problem(self) -> str:
         """The reason why tunnel connections can't be opened, or carry nothing; empty if there is none."""
-        return self._transport.obstacle if self._transport.open_now else self._trial.problem
+        return self._transport.obstacle or ("" if self._transport.open_now else self._trial.problem)
 
     def adopt(self, config: ClientConfig) -> None:
         """Use another configuration."""

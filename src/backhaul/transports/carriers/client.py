@@ -188,7 +188,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
 
     @property
     def obstacle(self) -> str:
-        """The reason why no user can be carried although connections are open; empty if there is none."""
+        """The reason why no user can be carried although connections can be opened; empty if there is none."""
         return ""
 
     async def connect(self) -> str:

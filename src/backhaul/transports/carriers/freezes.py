@@ -5,70 +5,127 @@ Russia's do so since 2025 with connections to foreign hosters: after 15 to 20 kB
 but that takes seconds for each of these pieces. Once the number is known, connections are replaced ahead of it.
 """
 
-import math
 from collections import deque
-from typing import Final
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, NamedTuple
 
 from backhaul.net.log_throttle import LogThrottle
 
 _LEAST: Final = 1 << 12  # bytes in one direction: with fewer, each connection would carry little but its handshakes
 _MOST: Final = 1 << 16  # larger numbers are rather those of a line that is down now and then
-_ALIKE: Final = 3  # connections in a row that have frozen after a similar number of bytes
+_ALIKE: Final = 3  # connections in a row of one session: a change of the line silences one of each
+_WITHIN: Final = 300.0  # seconds, in which these freeze
 _SIMILAR: Final = 1.5  # the largest of these numbers, in relation to the smallest
 _PART: Final = 0.75  # of the smallest of them, at which a connection is replaced
+_REFUTED: Final = 2  # times the limit: all that were similar froze before
 _TRIALS: Final = (1 << 5, 1 << 10)  # replaced connections until twice the number is tried, at first and at most
 
 
 class Freezes:
-    """Learns how many bytes connections carry until they freeze, and whether they still do."""
+    """Learns how many bytes connections carry until they freeze, for each direction by itself.
 
-    def __init__(self, complaints: LogThrottle) -> None:
+    A firewall may count one direction only, and bulk in the other one must not wait for it.
+    """
+
+    def __init__(self, complaints: LogThrottle, now: Callable[[], float]) -> None:
+        """``now`` returns seconds of a clock that never goes back."""
+        self._ways = _Way(complaints, now), _Way(complaints, now)
+
+    @property
+    def known(self) -> bool:
+        """True while connections are known to freeze."""
+        return any(way.limit for way in self._ways)
+
+    def due(self, carried: Sequence[int]) -> bool:
+        """Return whether a connection should be replaced that has carried so many bytes in each direction."""
+        return any(0 < way.limit < count for way, count in zip(self._ways, carried, strict=True))
+
+    def froze(self, session: Hashable, carried: Sequence[int]) -> bool:
+        """Note a connection that became silent while another one could be opened; return whether a freeze is likely."""
+        return True in [way.froze(session, count) for way, count in zip(self._ways, carried, strict=True)]
+
+    def lasted(self, session: Hashable, carried: Sequence[int]) -> None:
+        """Note a connection that was replaced for another reason."""
+        for way, count in zip(self._ways, carried, strict=True):
+            way.lasted(session, count)
+
+    def forget(self, session: Hashable) -> None:
+        """Forget a session that has ended, or was silent for another reason."""
+        for way in self._ways:
+            way.forget(session)
+
+    def forget_all(self) -> None:
+        """Forget all sessions, because the line has changed; the limits stay until others are known."""
+        for way in self._ways:
+            way.forget_all()
+
+
+class _Freeze(NamedTuple):
+    at: float
+    carried: int
+
+
+class _Way:
+    """One direction of all connections."""
+
+    def __init__(self, complaints: LogThrottle, now: Callable[[], float]) -> None:
         self.limit = 0.0
-        """Bytes in one direction at which a connection should be replaced; 0 if none is known to freeze."""
+        """Bytes at which a connection should be replaced; 0 if none is known to freeze."""
         self._complaints = complaints
-        self._last: deque[int] = deque(maxlen=_ALIKE)
-        self._latest = -math.inf  # the time of the last of them
+        self._now = now
+        self._known = 0.0  # the limit, unless more is tried
+        self._last: dict[Hashable, deque[_Freeze]] = {}
         self._replaced = 0  # connections, since the limit has changed
         self._trial = _TRIALS[0]
 
-    def froze(self, carried: int, begun: float, now: float) -> bool:
-        """Note a connection that became silent after so many bytes; return whether a freeze is likely.
-
-        One that had ``begun`` before another one became silent is no evidence: an outage stops all at once.
-        """
+    def froze(self, session: Hashable, carried: int) -> bool:
         if not _LEAST <= carried <= _MOST:
+            self.forget(session)
             return False
-        if self.limit:
-            self._correct(carried)
-        elif begun > self._latest:
-            self._latest = now
-            self._compare(carried)
+        if self._known < self.limit and carried < self.limit:
+            self._trial = min(2 * self._trial, _TRIALS[1])
+            self._set(self._known)
+        last = self._last.setdefault(session, deque(maxlen=_ALIKE))
+        last.append(_Freeze(self._now(), carried))
+        if len(last) == _ALIKE and last[-1].at - last[0].at <= _WITHIN:
+            self._compare([each.carried for each in last])
         return True
 
-    def replaced(self) -> None:
-        """Note a connection that has reached the limit; now and then, try whether others carry more."""
+    def lasted(self, session: Hashable, carried: int) -> None:
+        """Now and then, try whether connections carry more; one that did so is proof."""
+        self.forget(session)
+        if not 0 < self.limit < carried:
+            return
         self._replaced += 1
-        if self._replaced >= self._trial:
-            self._set(2 * self.limit)
+        if carried > _REFUTED * self.limit:
+            self._raise(carried)
+        elif self._replaced >= self._trial:
+            self._raise(2 * self.limit)
 
-    def _compare(self, carried: int) -> None:
-        self._last.append(carried)
-        least = min(self._last)
-        if len(self._last) == _ALIKE and max(self._last) <= _SIMILAR * least:
-            self._set(_PART * least)
-            self._complaints.warn(
-                "freezes",
-                f"tunnel connections freeze after some {least / 1000:.0f} kB, as firewalls of some countries let them; "
-                "each is replaced before that, which is slow: another address, port or transport may do better",
-            )
+    def forget(self, session: Hashable) -> None:
+        self._last.pop(session, None)
 
-    def _correct(self, carried: int) -> None:
-        """Go back to a lower limit, because a trial with more has failed."""
-        if carried < self.limit:
-            self._set(_PART * carried)
-            self._trial = min(2 * self._trial, _TRIALS[1])
+    def forget_all(self) -> None:
+        self._last.clear()
+
+    def _compare(self, last: Sequence[int]) -> None:
+        least = min(last)
+        limit = max(_PART * least, _LEAST)
+        if max(last) > _SIMILAR * least or 0 < self.limit <= limit:
+            return
+        self._known = limit
+        self._set(limit)
+        self._complaints.warn(
+            "freezes",
+            f"tunnel connections freeze after some {least / 1000:.0f} kB, as firewalls of some countries let them; "
+            "each is replaced before that, which is slow: another address, port or transport may do better",
+        )
+
+    def _raise(self, limit: float) -> None:
+        if limit > _MOST:
+            self._known = limit = 0.0
+        self._set(limit)
 
     def _set(self, limit: float) -> None:
-        self._last.clear()
+        self.limit = limit
         self._replaced = 0
-        self.limit = max(limit, _LEAST) if limit <= _MOST else 0.0

@@ -161,6 +161,7 @@ class Resumer:
             self.relay.resumption.rotations += 1
         else:
             self._breaks.replaced(link, _passed(link), attempt.cause.value)
+        self._watch.replaced(link, attempt.cause, attempt.carried, self._loop.time() - attempt.begun)
         self._vain_of(link).succeeded(link, self._loop.time())
         self._resumed(link)
 
@@ -179,6 +180,7 @@ class Resumer:
         elif self._loop.time() < self._not_before:
             self._loop.call_at(self._not_before, self._dial, attempt)
         else:
+            attempt.begun = self._loop.time()
             self._door.dial(attempt.dialled, resumes=True)
 
 
@@ -219,6 +221,10 @@ class Attempt:
     def __init__(self, resumer: Resumer, link: ResumableLink, cause: Cause) -> None:
         self.link = link
         self.cause = cause
+        self.begun = 0.0
+        """The time at which the connection was dialled."""
+        self.carried: Sequence[int] = ()
+        """The bytes in each direction that the former connection has carried."""
         self._resumer = resumer
         self._signs = link.signs
         self._poller = resumer.relay.poller
@@ -305,6 +311,7 @@ class Attempt:
             link.on_bye()
             self._resumer.over(self)
             return
+        self.carried = link.carried
         if not link.parked:
             link.part()
         link.settle_position()

@@ -1,7 +1,7 @@
 """The client's watch over its sessions: which of them need another connection although they have one."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .resources import WatchResources
 
 _ROUND_TRIPS: Final = 4
+_HANDSHAKES: Final = 8  # round trips, of which TCP, TLS, WebSocket and both hellos take five
 _LONGEST: Final = 32  # times the first patience: a session that is not read acknowledges nothing on any connection
 _SLOWEST: Final = 5.0  # seconds that an acknowledgement may count for: it may have waited for the end of an outage
 _SLOW: Final = 2  # times the slowest acknowledgement of late: for busy ends, which another connection makes busier
@@ -42,7 +43,7 @@ class Watch:
     def __init__(self, relay: "WatchResources", want: Want) -> None:
         self._relay = relay
         self._want = want
-        self._freezes = Freezes(relay.complaints)
+        self._freezes = Freezes(relay.complaints, relay.loop.time)
         self._looks: dict[ResumableLink, _Look] = {}
         self._slowest = 0.0  # seconds until an acknowledgement, of late
         self._timer: TimerHandle | None = None
@@ -54,19 +55,42 @@ class Watch:
             self._begin()
 
     def look(self) -> None:
-        """Look at once, because the server is connected again."""
+        """Look at once, because the server is connected again.
+
+        If its former control channel was silent, too, the line was, and no connection froze.
+        """
+        self._freezes.forget_all()
         if self._timer:
             self._timer.cancel()
             self._sweep()
 
+    def replaced(self, link: ResumableLink, cause: Cause, carried: Sequence[int], seconds: float) -> None:
+        """Learn from a connection that another one has replaced, which took some seconds.
+
+        After an outage that takes longer than on a line on which single connections freeze.
+        """
+        if link not in self._looks:
+            return
+        if cause is not Cause.SILENT:
+            self._freezes.lasted(link, carried)
+        elif seconds > max(self._relay.patience.unacknowledged, _HANDSHAKES * TcpInfo.of(link.conn).round_trip):
+            self._freezes.forget(link)
+        elif self._freezes.froze(link, carried):
+            self._looks[link].impatient = False
+
     def _begin(self) -> None:
         look = self._relay.patience.look
-        self._timer = self._relay.loop.call_later(min(look, _SOON) if self._freezes.limit else look, self._sweep)
+        self._timer = self._relay.loop.call_later(min(look, _SOON) if self._freezes.known else look, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
         self._slowest *= _FADES
-        self._looks = {link: self._look_at(link, look) for link, look in self._looks.items() if not link.closed}
+        for link, look in list(self._looks.items()):
+            if link.closed:
+                del self._looks[link]
+                self._freezes.forget(link)
+            else:
+                self._looks[link] = self._look_at(link, look)
         if self._looks:
             self._begin()
 
@@ -82,9 +106,10 @@ class Watch:
         patience, waited = self._relay.patience.unacknowledged, look.unacknowledged_for(link, now)
         self._slowest = max(self._slowest, min(look.slowest, _SLOWEST))
         if waited and waited > look.patience * self._patience(link, look) and not has_input(link.conn):
-            self._replace_silent(link, look, now)
-        elif 0 < self._freezes.limit < link.carried:
-            self._replace_in_time(link, look)
+            look.impatient = True
+            self._want(link, Cause.SILENT)
+        elif self._freezes.due(link.carried):
+            self._want(link, Cause.ROTATION)
         elif look.silent_for(link, now) > patience and len(link) and not look.asked:
             look.asked = True
             link.ask()
@@ -97,23 +122,12 @@ class Watch:
         look.line_was_down |= info.in_vain > 0
         return max(self._relay.patience.unacknowledged, _ROUND_TRIPS * info.round_trip, _SLOW * self._slowest)
 
-    def _replace_silent(self, link: ResumableLink, look: "_Look", now: float) -> None:
-        if not look.judged:
-            look.judged = True
-            look.impatient = not self._freezes.froze(link.carried, look.begun, now)
-        self._want(link, Cause.SILENT)
-
-    def _replace_in_time(self, link: ResumableLink, look: "_Look") -> None:
-        if not look.judged:
-            look.judged = True
-            self._freezes.replaced()
-        self._want(link, Cause.ROTATION)
-
 
 class _Look:
     """The last look at the present connection of a session."""
 
     __slots__ = (
+        "_begun",
         "_bytes",
         "_heard_at",
         "_received",
@@ -121,10 +135,8 @@ class _Look:
         "_signs",
         "_since",
         "asked",
-        "begun",
         "conn",
         "impatient",
-        "judged",
         "line_was_down",
         "patience",
         "slowest",
@@ -135,9 +147,8 @@ class _Look:
         self.patience = patience
         """The factor by which the watch waits longer than at first."""
         self.impatient = False
-        """True if another connection is wanted because this one is silent; its patience is twice as long."""
-        self.judged = False
-        """True if it is known why another connection is wanted."""
+        """True if another connection is wanted because this one is silent, and did not freeze; its patience is twice as
+        long."""
         self.asked = False
         """True if a silent server was asked for an acknowledgement."""
         self.slowest = 0.0
@@ -146,9 +157,7 @@ class _Look:
         """True if the kernel has sent in vain since the last acknowledgement."""
         self._signs = link.signs
         self._received = link.received
-        self._since = self._heard_at = now
-        self.begun = now
-        """The time of the first look at the connection."""
+        self._since = self._heard_at = self._begun = now
         self._bytes = link.sent + link.received
         self._share = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
 
@@ -161,7 +170,7 @@ class _Look:
         self.slowest = 0.0
         if link.signs != self._signs:
             self.slowest = 0.0 if self.line_was_down else now - self._since
-            self.patience, self.impatient, self.judged, self.line_was_down = 1, False, False, False
+            self.patience, self.impatient, self.line_was_down = 1, False, False
         if link.signs != self._signs or not link.unacknowledged or link.session.paused:
             self._signs, self._since = link.signs, now
         return now - self._since
@@ -175,4 +184,4 @@ class _Look:
     def has_served(self, link: ResumableLink, now: float, age: float, size: int) -> bool:
         """Return whether the connection is too old, or has moved too much; 0 is no limit."""
         moved = link.sent + link.received - self._bytes
-        return bool(age and now - self.begun > age * self._share) or bool(size and moved > size * self._share)
+        return bool(age and now - self._begun > age * self._share) or bool(size and moved > size * self._share)
