@@ -27,7 +27,7 @@ def test_a_session_that_breaks_again_and_again_is_named(
     for count in range(5):
         assert WARNING not in caplog.text, count
         clock.now += 15.0
-        breaks.replaced("session", count, "the last one was silent")
+        breaks.replaced("session", count, "the last one was silent", in_vain=True)
     assert "the last one was silent" in caplog.text
 
 
@@ -37,13 +37,13 @@ def test_few_breaks_are_not_worth_a_line(
 ) -> None:
     for count in range(20):
         clock.now += seconds
-        breaks.replaced(count % sessions, count, "lost")
+        breaks.replaced(count % sessions, count, "lost", in_vain=True)
     assert not caplog.text
 
 
 def test_an_ended_session_is_forgotten(breaks: Breaks, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(20):
-        breaks.replaced("session", 0, "lost")
+        breaks.replaced("session", 0, "lost", in_vain=True)
         breaks.forget("session")
     assert not caplog.text
 
@@ -51,9 +51,16 @@ def test_an_ended_session_is_forgotten(breaks: Breaks, caplog: pytest.LogCapture
 def test_connections_on_which_nothing_passes_are_named_however_seldom(
     breaks: Breaks, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    breaks.replaced("session", 6, "lost")
+    breaks.replaced("session", 6, "lost", in_vain=True)
     for _ in range(3):
         assert not caplog.text
         clock.now += 100.0
-        breaks.replaced("session", 7, "lost")
+        breaks.replaced("session", 7, "lost", in_vain=True)
     assert "nothing passes on them" in caplog.text
+
+
+def test_idle_connections_that_are_lost_prove_nothing(breaks: Breaks, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        breaks.replaced("session", 7, "lost", in_vain=False)
+    assert not breaks.vain("session", 7)
+    assert not caplog.text

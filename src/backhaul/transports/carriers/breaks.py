@@ -15,6 +15,7 @@ _REMEDY: Final = "something in between ends connections or drops their bytes: tr
 class _Break(NamedTuple):
     at: float
     passed: int
+    in_vain: bool
 
 
 class Breaks:
@@ -26,13 +27,14 @@ class Breaks:
         self._now = now
         self._last: dict[Hashable, deque[_Break]] = {}
 
-    def replaced(self, session: Hashable, passed: int, why: str) -> None:
+    def replaced(self, session: Hashable, passed: int, why: str, *, in_vain: bool) -> None:
         """Note that a session has another connection.
 
         ``passed`` grows with what arrives on its connections; ``why`` says what was wrong with the last one.
+        ``in_vain`` is true if something was sent on that, and not acknowledged: an idle one may be lost without a sign.
         """
         last = self._last.setdefault(session, deque(maxlen=_MANY))
-        last.append(_Break(self._now(), passed))
+        last.append(_Break(self._now(), passed, in_vain))
         if self.vain(session, passed):
             self._warn(f"tunnel connections begin, but nothing passes on them, {_VAIN} times in a row ({why})")
         elif len(last) == _MANY and last[-1].at - last[0].at <= _WITHIN:
@@ -41,7 +43,7 @@ class Breaks:
 
     def vain(self, session: Hashable, passed: int) -> bool:
         """Return whether nothing has passed on the last connections of a session, nor on the present one."""
-        last = [each.passed for each in self._last.get(session, ())][-_VAIN:]
+        last = [each.passed for each in self._last.get(session, ()) if each.in_vain][-_VAIN:]
         return last == _VAIN * [passed]
 
     def forget(self, session: Hashable) -> None:

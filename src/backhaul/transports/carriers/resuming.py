@@ -160,7 +160,8 @@ class Resumer:
         if attempt.cause is Cause.ROTATION:
             self.relay.resumption.rotations += 1
         else:
-            self._breaks.replaced(link, _passed(link), attempt.cause.value)
+            in_vain = attempt.cause is Cause.SILENT or link.unacknowledged > 0
+            self._breaks.replaced(link, _passed(link), attempt.cause.value, in_vain=in_vain)
         self._watch.replaced(link, attempt.cause, attempt.carried, self._loop.time() - attempt.begun)
         self._vain_of(link).succeeded(link, self._loop.time())
         self._resumed(link)
