@@ -47,6 +47,21 @@ def test_the_token_of_the_server_is_optional_beside_clients(tmp_path: Path) -> N
         (SERVER + '[server.clients."a b"]\ntoken = "t"', 'clients: "a b": expected a name of at most 64 letters'),
         (SERVER + table("berlin", lines="max_conections = 3"), "clients: berlin.max_conections: unknown key"),
         (SERVER + table("berlin", lines="max_connections = -3"), "clients: berlin.max_connections: expected a whole"),
+        (
+            SERVER + table("berlin", lines="idle_timeout = -1"),
+            "clients: berlin.idle_timeout: expected a whole number of",
+        ),
+        (SERVER + table("berlin", lines="max_lifetime = 1.5"), "clients: berlin.max_lifetime: expected a whole number"),
+        (
+            SERVER + table("berlin", lines='allow = ["10.0.0.1/8"]'),
+            'clients: berlin.allow: entry "10.0.0.1/8": write a',
+        ),
+        (SERVER + table("berlin", lines='deny = "10.0.0.0/8"'), "clients: berlin.deny: expected a list of networks"),
+        (
+            SERVER + table("berlin", lines='deny_file = "/none"'),
+            'clients.berlin.deny_file: cannot read "/none": No such',
+        ),
+        (SERVER + table("berlin", lines='allow_file = "\\u0000"'), "clients.berlin.allow_file: no file can have this"),
         (SERVER + table("berlin", ["65536"]), 'clients: berlin.ports: entry "65536": '),
         (SERVER + '[server.clients.berlin]\nports = ["443"]', "clients.berlin.token: missing; add one"),
         (

@@ -30,6 +30,7 @@ def pipe(tmp_path: Path) -> Path:
         ('token = "x"\n[server.limits]\ndeny_file = "{}"', "server.limits.deny_file"),
         ('token = "x"\nx = [1, {tls_ca = "{}"}]', "server.x.tls_ca"),
         ('[server.clients.berlin]\ntoken_file = "{}"', "server.clients.berlin.token_file"),
+        ('[server.clients.berlin]\nallow_file = "{}"', "server.clients.berlin.allow_file"),
     ],
 )
 def test_a_pipe_is_not_opened(line: str, name: str, pipe: Path) -> None:

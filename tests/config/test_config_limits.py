@@ -73,13 +73,14 @@ def test_a_file_with_networks_must_exist(tmp_path: Path) -> None:
     assert found.startswith("server.limits.443.deny_file: ")
 
 
-def test_a_start_and_a_check_find_mistakes_in_files_of_networks(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("table", "more"), [("limits", ""), ("clients.berlin", 'token = "t"\n')])
+def test_a_start_and_a_check_find_mistakes_in_files_of_networks(tmp_path: Path, table: str, more: str) -> None:
     listed, file = tmp_path / "deny", tmp_path / "server.toml"
     listed.write_text("10.0.0.0/8\n10.0.0.1/8\n")
-    file.write_text(f'{SERVER}{PORTS}[server.limits]\ndeny_file = "{listed}"\n')
+    file.write_text(f'{SERVER}{PORTS}[server.{table}]\n{more}deny_file = "{listed}"\n')
     file.chmod(0o600)
     assert load(file)
-    with pytest.raises(ConfigError, match=r'server.limits.deny_file: ".*": line 2: write a network'):
+    with pytest.raises(ConfigError, match=rf'server.{table}.deny_file: ".*": line 2: write a network'):
         load_usable(file)
 
 

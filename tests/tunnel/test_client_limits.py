@@ -12,7 +12,8 @@ from backhaul.config.diff import diff
 from backhaul.config.limits import Limits, LimitTables
 from backhaul.config.ports import parse_ports
 from backhaul.relay.rates import RatedTraffic
-from backhaul.tunnel.client_arrivals import ClientArrivals
+from backhaul.tunnel.client_admission import ClientAdmission
+from backhaul.tunnel.network_files import NetworkFiles
 from backhaul.tunnel.port import Port
 from backhaul.tunnel.rates import RateTable
 
@@ -87,18 +88,18 @@ class Stopped:
 
 def test_new_users_of_a_client_in_a_second() -> None:
     now = 0.0
-    arrivals = ClientArrivals(lambda: now)
+    arrivals = ClientAdmission(NetworkFiles(3600), lambda: now)
     arrivals.limit((("berlin", Limits(new_users_per_second=2)), ("paris", Limits(max_users=1))))
     for _ in range(2):
-        assert arrivals.objection("berlin") is None
+        assert arrivals.objection("berlin", HOST) is None
         arrivals.enter("berlin")
         arrivals.enter("paris")
     assert arrivals.used("berlin") == {"new_users_per_second": 2}
-    assert str(arrivals.objection("berlin")).startswith("clients.berlin.new_users_per_second is reached")
-    assert arrivals.objection("paris") is None
+    assert str(arrivals.objection("berlin", HOST)).startswith("clients.berlin.new_users_per_second is reached")
+    assert arrivals.objection("paris", HOST) is None
     assert arrivals.used("paris") == {}
     now = 0.5
-    assert arrivals.objection("berlin") is None
+    assert arrivals.objection("berlin", HOST) is None
 
 
 async def test_a_client_gets_no_more_new_users_than_it_may() -> None:

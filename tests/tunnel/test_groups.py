@@ -129,6 +129,27 @@ async def test_the_next_member_serves_while_one_has_enough_new_users() -> None:
         assert shares["paris"] == 20 - shares["berlin"]
 
 
+async def test_the_next_member_serves_addresses_that_one_refuses() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, balance="order", own={"berlin": 'deny = ["127.0.0.2"]'})
+        for source in ("127.0.0.2", "127.0.0.3") * 2:
+            await panel.user(source)
+        assert panel.shares() == {"berlin": 2, "paris": 2, "rome": 0}
+
+
+async def test_users_wait_for_a_member_that_takes_their_address() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, balance="order", own={"rome": 'deny = ["127.0.0.2"]'})
+        for name in NAMES:  # the last one may return first
+            await net.stop(panel.company.clients[name])
+            await until(lambda name=name: not panel.company.server.tunnels[name].connected)  # type: ignore[misc]
+        waiting = asyncio.create_task(panel.user("127.0.0.2"))
+        await until(lambda: panel.company.server.state().waiting)
+        await panel.company.connect("berlin")
+        await waiting
+        assert panel.shares() == {"berlin": 1, "paris": 0, "rome": 0}
+
+
 async def test_a_user_whom_no_member_takes_is_counted_once() -> None:
     async with Net("tcp") as net:
         panel = await panel_of(net, balance="order", own=dict.fromkeys(NAMES, "max_connections = 1"))

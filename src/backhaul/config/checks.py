@@ -33,7 +33,7 @@ def problems(config: Config) -> Iterator[str]:
         yield from _taken_page(config)
         yield from _paths_on_udp(config)
         yield from _certificate(config)
-        for name, path in config.limits.files.items():
+        for name, path in config.every_limit.files.items():
             yield from _unreadable(name, path)
         return
     if config.proxy and config.facts.datagrams:
@@ -81,7 +81,7 @@ def wrong_page_files(config: Config) -> Iterator[str]:
 
 def wrong_lists(config: ServerConfig) -> Iterator[str]:
     """Yield a mistake for each file of networks that is not usable."""
-    for name, path in config.limits.files.items():
+    for name, path in config.every_limit.files.items():
         try:
             read_networks(path)
         except OSError as error:

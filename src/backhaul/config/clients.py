@@ -10,7 +10,19 @@ from backhaul.wire.targets import parse_target
 
 from .errors import ConfigError
 from .keys import key
-from .limits import QUOTA_ACTION, Limits, QuotaAction, rate_key, size_key
+from .limits import (
+    QUOTA_ACTION,
+    Allow,
+    AllowFile,
+    Deny,
+    DenyFile,
+    IdleTimeout,
+    Limits,
+    MaxLifetime,
+    QuotaAction,
+    rate_key,
+    size_key,
+)
 from .ports import PORTS_KEY, PortMapping
 from .secret import Secret
 from .tables import read_table, settings
@@ -37,6 +49,12 @@ class ServedClient(Struct, frozen=True, kw_only=True):
     bytes_per_day: Annotated[int, size_key("Maximum bytes a day of this client's users, both ways together.")] = 0
     bytes_per_month: Annotated[int, size_key("Maximum bytes a month, both ways together.")] = 0
     quota_action: Annotated[QuotaAction, key(QUOTA_ACTION)] = "refuse"
+    idle_timeout: IdleTimeout = 0
+    max_lifetime: MaxLifetime = 0
+    allow: Allow = ()
+    allow_file: AllowFile = ""
+    deny: Deny = ()
+    deny_file: DenyFile = ""
     allow_targets: Annotated[
         tuple[str, ...],
         key(
@@ -53,14 +71,8 @@ class ServedClient(Struct, frozen=True, kw_only=True):
     @property
     def limits(self) -> Limits:
         """The limits of all its users together."""
-        return Limits(
-            max_users=self.max_connections,
-            new_users_per_second=self.new_users_per_second,
-            rate=self.rate,
-            bytes_per_day=self.bytes_per_day,
-            bytes_per_month=self.bytes_per_month,
-            quota_action=self.quota_action,
-        )
+        own = {name: getattr(self, name) for name in Limits.__struct_fields__ if hasattr(self, name)}
+        return Limits(max_users=self.max_connections, **own)
 
     @property
     def table(self) -> str:

@@ -50,6 +50,17 @@ def rate_key(meaning: str) -> Meta:
     return key(meaning, ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)
 
 
+IdleTimeout = Annotated[int, key("Longest time without a byte, either way.", ge=0, unit="seconds")]
+MaxLifetime = Annotated[int, key("Longest life of a connection.", ge=0, unit="seconds")]
+Allow = Annotated[tuple[str, ...], key("Sources that may connect; empty: all.", form=_NETWORKS, parse=parse_networks)]
+AllowFile = Annotated[str, key("A file with more of `allow`, one network on each line.")]
+Deny = Annotated[
+    tuple[str, ...],
+    key("Sources that may not connect, even if `allow` has them.", form=_NETWORKS, parse=parse_networks),
+]
+DenyFile = Annotated[str, key("A file with more of `deny`, one network on each line.")]
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """The limits of all users together, or of those of one port; zeros and empty lists set none."""
 
@@ -74,17 +85,12 @@ class Limits(Struct, frozen=True, kw_only=True):
             parse=parse_zone,
         ),
     ] = UTC
-    idle_timeout: Annotated[int, key("Longest time without a byte, either way.", ge=0, unit="seconds")] = 0
-    max_lifetime: Annotated[int, key("Longest life of a connection.", ge=0, unit="seconds")] = 0
-    allow: Annotated[
-        tuple[str, ...], key("Sources that may connect; empty: all.", form=_NETWORKS, parse=parse_networks)
-    ] = ()
-    allow_file: Annotated[str, key("A file with more of `allow`, one network on each line.")] = ""
-    deny: Annotated[
-        tuple[str, ...],
-        key("Sources that may not connect, even if `allow` has them.", form=_NETWORKS, parse=parse_networks),
-    ] = ()
-    deny_file: Annotated[str, key("A file with more of `deny`, one network on each line.")] = ""
+    idle_timeout: IdleTimeout = 0
+    max_lifetime: MaxLifetime = 0
+    allow: Allow = ()
+    allow_file: AllowFile = ""
+    deny: Deny = ()
+    deny_file: DenyFile = ""
 
 
 NO_LIMITS: Final = Limits()
@@ -119,9 +125,10 @@ class LimitTables(Struct, frozen=True):
     @property
     def files(self) -> dict[str, str]:
         """The files with networks, by the name of their key."""
+        ports = ((table, limits) for table, limits, _ in self.named())
         return {
             f"{table}.{name}": path
-            for table, limits, _ in self.named()
+            for table, limits in (*ports, *((f"clients.{client}", limits) for client, limits in self.clients))
             for name, path in (("allow_file", limits.allow_file), ("deny_file", limits.deny_file))
             if path
         }

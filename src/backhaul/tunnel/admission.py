@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 from backhaul.addresses import LOCAL, plain_ip
 from backhaul.config.limits import ALL_PORTS, Limits, LimitTables
 from backhaul.failures import network_of
-from backhaul.networks import Networks
 from backhaul.token_bucket import TokenBucket
 
+from .lists import Lists
 from .network_files import NetworkFiles
 from .sources import Sources
 
@@ -61,16 +61,14 @@ class _Table:
     def __init__(self, name: str, limits: Limits, files: NetworkFiles, now: float) -> None:
         self.name = name
         self._limits = limits
-        self._files = files
-        self._allow = Networks(limits.allow)
-        self._deny = Networks(limits.deny)
+        self._lists = Lists(limits, files)
         rate = limits.new_users_per_second
         self._arrivals = TokenBucket(rate, rate, now) if rate else None
         self._sources = Sources(limits) if _counts_sources(limits) else None
 
     def objection(self, ip: str, users: int, now: float) -> Objection | None:
         """Return why a user of this address may not enter beside ``users`` others, if so."""
-        limit = self._listed(ip) or self._full(users, now)
+        limit = self._lists.objection(ip) or self._full(users, now)
         if not limit and (sources := self._sources_for(ip)):
             limit = sources.objection(network_of(ip), now)
         return Objection(limit, self.name) if limit else None
@@ -102,23 +100,11 @@ class _Table:
 
     def listed(self) -> dict[str, int]:
         """Return the number of networks in each list."""
-        allowed, denied = self._files[self._limits.allow_file], self._files[self._limits.deny_file]
-        sizes = {"allow": self._allow.size + allowed.size, "deny": self._deny.size + denied.size}
-        return {limit: size for limit, size in sizes.items() if size}
+        return self._lists.sizes()
 
     def _sources_for(self, ip: str) -> Sources | None:
         """Return the sources, if there are limits for them, and a user of this address has one."""
         return None if ip == LOCAL else self._sources
-
-    def _listed(self, ip: str) -> str:
-        if ip == LOCAL:
-            return ""
-        limits = self._limits
-        if ip in self._deny or ip in self._files[limits.deny_file]:
-            return "deny"
-        if not (limits.allow or limits.allow_file) or ip in self._allow:
-            return ""
-        return "" if ip in self._files[limits.allow_file] else "allow"
 
     def _full(self, users: int, now: float) -> str:
         if self._limits.max_users and users >= self._limits.max_users:

@@ -4,9 +4,9 @@ import asyncio
 import itertools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
+from backhaul.config.limits import Limits, LimitTables
 from backhaul.net.poller import FAULT
 from backhaul.relay.connections import InFlight
 from backhaul.relay.flows import Flow
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 _PART: Final = 20  # a user stays too long by a twentieth of the limit at most
 
 
-class _Times:
-    """The time limits of one port; infinite without one."""
+class _Times(NamedTuple):
+    """The time limits of one port or client; infinite without one."""
 
-    def __init__(self, *limits: Limits) -> None:
-        self.idle = min(one.idle_timeout or math.inf for one in limits)
-        self.lifetime = min(one.max_lifetime or math.inf for one in limits)
+    idle: float = math.inf
+    lifetime: float = math.inf
 
-    @property
-    def shortest(self) -> float:
-        return min(self.idle, self.lifetime)
+    @classmethod
+    def of(cls, *limits: Limits) -> Self:
+        """Return the shortest ones of these limits."""
+        return cls(
+            min(one.idle_timeout or math.inf for one in limits), min(one.max_lifetime or math.inf for one in limits)
+        )
 
 
 class _Seen(NamedTuple):
@@ -60,17 +62,19 @@ class Expiry:
         """``look_every`` is the shortest interval of looks in seconds."""
         self._relay = relay
         self._look_every = look_every
-        self._common = _Times(NO_LIMITS)
+        self._common = _Times()
         self._ports: dict[int, _Times] = {}
+        self._clients: dict[str, _Times] = {}
         self._seen: dict[InFlight, _Seen] = {}
         self._task: asyncio.Task[None] | None = None
 
     def apply(self, tables: LimitTables) -> None:
         """Use other limits, for present users as well."""
         self.close()
-        self._common = _Times(tables.everywhere)
-        self._ports = {port: _Times(tables.everywhere, limits) for port, limits in tables.ports}
-        shortest = min(times.shortest for times in (self._common, *self._ports.values()))
+        self._common = _Times.of(tables.everywhere)
+        self._ports = {port: _Times.of(tables.everywhere, limits) for port, limits in tables.ports}
+        self._clients = {client: _Times.of(limits) for client, limits in tables.clients}
+        shortest = min(min(times) for times in (self._common, *self._ports.values(), *self._clients.values()))
         if math.isfinite(shortest):
             self._task = asyncio.ensure_future(self._look_again_and_again(max(shortest / _PART, self._look_every)))
 
@@ -95,7 +99,7 @@ class Expiry:
             yield
 
     def _look_at(self, user: InFlight, record: ServedUser, before: _Seen | None) -> None:
-        times, now = self._of(record.bind_port), self._relay.loop.time()
+        times, now = self._of(record), self._relay.loop.time()
         seen = _look(user, before or _Seen(0, 0, record.since), now)
         if now - seen.since >= times.idle or now - record.since >= times.lifetime:
             user.end(Ending.LIMIT)
@@ -108,9 +112,11 @@ class Expiry:
             yield
 
     def _look_at_flow(self, flow: Flow, user: UdpUser) -> None:
-        times, now = self._of(user.bind_port), self._relay.loop.time()
+        times, now = self._of(user), self._relay.loop.time()
         if now - flow.last_used >= times.idle or now - flow.since >= times.lifetime:
             user.expire(flow)
 
-    def _of(self, port: int) -> _Times:
-        return self._ports.get(port, self._common)
+    def _of(self, user: ServedUser | UdpUser) -> _Times:
+        times = self._ports.get(user.bind_port, self._common)
+        own = self._clients.get(user.client) if self._clients else None
+        return _Times(min(times.idle, own.idle), min(times.lifetime, own.lifetime)) if own else times

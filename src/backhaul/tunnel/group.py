@@ -87,9 +87,9 @@ class Member:
         """True until one of the client's users has left."""
         return self.tunnel.places.full
 
-    def objection(self) -> Objection | None:
-        """Return why a new user of this client is refused, if so."""
-        return self.tunnel.places.objection()
+    def objection(self, ip: str) -> Objection | None:
+        """Return why a new user of this client and address is refused, if so."""
+        return self.tunnel.places.objection(ip)
 
     def pass_on(self, waiting: Waiting) -> bool:
         """Let another member serve a user who has waited here for too long; return whether one does."""
@@ -320,14 +320,14 @@ class Group:
 
         Without any the user waits for the member that was lost last.
         """
-        return self._free(ip) or self._crowded(ip) or self._expected()
+        return self._free(ip) or self._crowded(ip) or self._expected(ip)
 
     def _free(self, ip: str) -> Member | None:
         """Return the member that takes a user; None if there is none."""
-        spent: list[Member] = []  # no event tells when they have bytes again
+        spent: list[Member] = []  # no event tells when they have bytes again, and others may have an allowed address
         found = None
         while not found and (member := self._balance.choose(ip)):
-            if not member.objection():
+            if not member.objection(ip):
                 found = member
                 continue
             self._balance.discard(member)
@@ -346,10 +346,11 @@ class Group:
             member.refused += 1
         return member
 
-    def _expected(self) -> Member:
-        """Return the member to wait for: the one that was lost last, unless others alone may get users again."""
+    def _expected(self, ip: str) -> Member:
+        """Return the member to wait for: the one that was lost last, unless others alone may get the user."""
         last = self._members[self._last]
-        member = last if last.expected else next((one for one in self._members if one.expected), last)
+        expected = [one for one in (last, *self._members) if one.expected] or [last]
+        member = next((one for one in expected if not one.objection(ip)), expected[0])
         self._awaited[member] = None
         return member
 

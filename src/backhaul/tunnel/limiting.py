@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from backhaul.addresses import plain_ip
 from backhaul.config.limits import ALL_PORTS, NO_LIMITS, LimitTables
 from backhaul.state import LimitState, UserState
 
 from .admission import Admission, Objection
-from .client_arrivals import ClientArrivals
+from .client_admission import ClientAdmission
 from .expiry import Expiry
 from .ledger import Store
 from .limit_states import table_states
@@ -44,8 +45,9 @@ class Limiting:
         """
         self.quotas = Quotas(relay, timings, news, store, clock)
         self._everyone = everyone
-        self.admission = Admission(NetworkFiles(timings.lists), relay.loop.time, self._present, self.quotas.objection)
-        self._arrivals = ClientArrivals(relay.loop.time)
+        files = NetworkFiles(timings.lists)
+        self.admission = Admission(files, relay.loop.time, self._present, self.quotas.objection)
+        self._clients = ClientAdmission(files, relay.loop.time)
         self.rates = RateTable(relay.loop)
         self._expiry = Expiry(relay, timings.expiry)
         self._tables = LimitTables()
@@ -60,7 +62,7 @@ class Limiting:
         wanted = any(limits != NO_LIMITS for limits in tables.every)
         self.unlimited &= not wanted  # from the first user who enters under these limits
         await self.admission.limit(tables, ((user.bind_port, user.host) for user in users()))
-        self._arrivals.limit(tables.clients)
+        self._clients.limit(tables.clients)
         self.rates.apply(tables)
         self._expiry.apply(tables)
         await self.quotas.apply(tables)
@@ -69,14 +71,16 @@ class Limiting:
 
     def objection(self, port: Port, address: tuple[Any, ...], room: Room) -> Objection | None:
         """Return why a new user of ``port`` is refused, if so; otherwise count the user, except in ``room``."""
-        objection = room.objection() or self.admission.objection(port.mapping.bind_port, address, port.users)
+        objection = room.objection(plain_ip(address)) or self.admission.objection(
+            port.mapping.bind_port, address, port.users
+        )
         if not objection:
-            self._arrivals.enter(room.client)
+            self._clients.enter(room.client)
         return objection
 
-    def objection_to(self, client: str) -> Objection | None:
-        """Return why a new user of a client is refused, if so."""
-        return self._arrivals.objection(client) or self.quotas.objection_to(client)
+    def objection_to(self, client: str, ip: str) -> Objection | None:
+        """Return why a new user of a client and of an address is refused, if so."""
+        return self._clients.objection(client, ip) or self.quotas.objection_to(client)
 
     def states(self, ports: Iterable[Port], clients: Mapping[str, int]) -> Iterator[LimitState]:
         """Return the limits in force and their use, of all ports and clients with their users."""
@@ -87,8 +91,8 @@ class Limiting:
             yield from table_states(name, limits, used, self.admission.listed(port))
         for client, limits in self._tables.clients:
             name = f"clients.{client}"
-            used = {"max_users": clients.get(client, 0)} | self._arrivals.used(client) | quotas.get(name, {})
-            for state in table_states(name, limits, used, {}):
+            used = {"max_users": clients.get(client, 0)} | self._clients.used(client) | quotas.get(name, {})
+            for state in table_states(name, limits, used, self._clients.listed(client)):
                 yield replace(state, limit="max_connections") if state.limit == "max_users" else state
 
     def left(self, user: Counted, moved: int) -> None:

@@ -19,8 +19,8 @@ class Room(Protocol):
     def pass_on(self, waiting: "Waiting") -> bool:
         """Let another client serve a user who has waited here for too long; return whether one does."""
 
-    def objection(self) -> Objection | None:
-        """Return why a new user is refused, if so."""
+    def objection(self, ip: str) -> Objection | None:
+        """Return why a new user of this address is refused, if so."""
 
     def enter(self) -> None:
         """Count a new user."""
@@ -39,12 +39,14 @@ class Headcount:
 class Places:
     """The users of one client, and their limit."""
 
-    def __init__(self, client: str, most: int, everyone: Headcount, used_up: Callable[[str], Objection | None]) -> None:
+    def __init__(
+        self, client: str, most: int, everyone: Headcount, objects: Callable[[str, str], Objection | None]
+    ) -> None:
         """Admit at most ``most`` users of the client, or any number if that is 0; count them in ``everyone``, too.
 
-        ``used_up`` objects to a client because of the bytes of its users, or of the new ones of this second.
+        ``objects`` returns the objection of the client's other limits to a user of an address.
         """
-        self._used_up = used_up
+        self._objects = objects
         self.client = client
         self.most = most
         self.users = 0
@@ -57,11 +59,11 @@ class Places:
         """True if the client has reached its maximum of users."""
         return self.users >= self.most > 0
 
-    def objection(self) -> Objection | None:
-        """Return why a new user of this client is refused, if so."""
-        if self.most and self.users >= self.most:
-            return Objection("max_connections", f"clients.{self.client}")
-        return self._used_up(self.client)
+    def objection(self, ip: str) -> Objection | None:
+        """Return why a new user of this client and address is refused, if so."""
+        if objection := self._objects(self.client, ip):
+            return objection
+        return Objection("max_connections", f"clients.{self.client}") if self.full else None
 
     def pass_on(self, waiting: "Waiting") -> bool:
         """Return False: there is no other client."""
