@@ -237,15 +237,15 @@ def _times(form: Form, times: Iterator[UserTimesState], common: str) -> Iterator
 def _histogram(name: str, row: str, state: HistogramState) -> str:
     sums = tuple(accumulate(state.counts))
     # The labels before the numbers, because the template is shorter; %s is twice as fast as %d.
-    template = _template(name, state.bounds).replace("@", row.replace("%", "%%"))
+    template = row.replace("%", "%%").join(_template(name, state.bounds))
     return template % (*sums, state.total, sums[-1])
 
 
 @cache
-def _template(name: str, bounds: tuple[float, ...]) -> str:
-    """Return the lines of a histogram with % for each value, and @ for the labels."""
+def _template(name: str, bounds: tuple[float, ...]) -> list[str]:
+    """Return the parts of the lines of a histogram before, between and after the labels, with % for each value."""
     buckets = "".join(f'{name}_bucket{{@,le="{bound}"}} %s\n' for bound in (*bounds, "+Inf"))
-    return f"{buckets}{name}_sum{{@}} %s\n{name}_count{{@}} %s\n"
+    return f"{buckets}{name}_sum{{@}} %s\n{name}_count{{@}} %s\n".split("@")
 
 
 def _families(form: Form, families: Iterable[_Family], rows: Sequence[tuple[str, object]]) -> Iterator[str]:
@@ -253,7 +253,9 @@ def _families(form: Form, families: Iterable[_Family], rows: Sequence[tuple[str,
     for name, kind, meaning, field in families:
         yield form.head(name, kind, meaning)
         value = attrgetter(field)
-        yield from _sliced(name, ((row, number) for row, one in rows if (number := value(one)) is not None))
+        for begin in range(0, len(rows), SLICE):
+            some = rows[begin : begin + SLICE]
+            yield _lines(name, [(row, number) for row, one in some if (number := value(one)) is not None])
 
 
 def _sliced(name: str, rows: Iterator[tuple[str, float]]) -> Iterator[str]:
