@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from backhaul.config import ServerConfig
 from backhaul.config.loader import parse
 
-from .net import HOST, free_port, until
+from .net import HOST, Peer, free_port, until
 from .tunnel import LINES, Net
 
 if TYPE_CHECKING:
@@ -73,3 +73,15 @@ class Company:
         self.clients[name] = client
         await until(lambda: self.server.tunnels[name].connected and client.tunnel.connected)
         return client
+
+    async def user(self, name: str) -> Peer:
+        """Connect a user to the port of a client, whose own service must answer."""
+        user = await self.net.dial(self.ports[name])
+        await ask(user, name)
+        return user
+
+
+async def ask(user: Peer, name: str) -> None:
+    """Send a byte, which the service of the client answers; the user stays connected."""
+    await user.send(b"?")
+    assert await user.receive(len(name) + 1) == f"{name}?".encode()

@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.support.clients import Company
+from tests.support.clients import Company, ask
 from tests.support.datagrams import UdpNet, repeat
-from tests.support.net import HOST, Peer, until, until_reset
+from tests.support.net import HOST, until, until_reset
 from tests.support.tunnel import Net
 from tests.support.udp_clients import UdpCompany
 
@@ -28,19 +28,6 @@ def company_of(net: Net) -> Company:
     """Return a company whose server looks at files and users often."""
     net.timings = OFTEN
     return Company(net)
-
-
-async def answered(company: Company, name: str) -> Peer:
-    """Connect a user, whom the service of the client answers."""
-    user = await company.net.dial(company.ports[name])
-    await ask(user, name)
-    return user
-
-
-async def ask(user: Peer, name: str) -> None:
-    """Send a byte, which the service of the client answers; the user stays connected."""
-    await user.send(b"?")
-    assert await user.receive(len(name) + 1) == f"{name}?".encode()
 
 
 async def turned_away(company: Company, name: str) -> None:
@@ -70,16 +57,16 @@ async def test_a_client_refuses_addresses_until_a_reload_lifts_that(
     async with Net(transport) as net:
         company = company_of(net)
         await company.start(["berlin", "paris"])
-        present = await answered(company, "berlin")
+        present = await company.user("berlin")
         await load(company.server, company.config(own={"berlin": f"{line}\nmax_connections = 1"}))
         assert networks(company.server) == {("clients.berlin", key): 1}
         await turned_away(company, "berlin")
         assert refusals(company.server, "berlin") == {reason: 1}
         assert f"clients.berlin.{key} or {key}_file contains this address" in caplog.text
-        await answered(company, "paris")
+        await company.user("paris")
         await ask(present, "berlin")
         await load(company.server, company.config())
-        await answered(company, "berlin")
+        await company.user("berlin")
 
 
 async def test_users_must_satisfy_the_lists_of_port_and_client() -> None:
@@ -90,9 +77,9 @@ async def test_users_must_satisfy_the_lists_of_port_and_client() -> None:
         await load(company.server, company.config('[server.limits]\ndeny = ["127.0.0.0/8"]', own))
         await turned_away(company, "berlin")
         await load(company.server, company.config(f'[server.limits]\nallow = ["{HOST}"]', own))
-        await answered(company, "berlin")
+        await company.user("berlin")
         await load(company.server, company.config(own=own | {"paris": 'allow = ["10.0.0.0/8"]'}))
-        await answered(company, "berlin")
+        await company.user("berlin")
         await turned_away(company, "paris")
 
 
@@ -106,7 +93,7 @@ async def test_the_files_of_a_client_are_watched(key: str, tmp_path: Path, caplo
     async with Net("tcp") as net:
         company = company_of(net)
         await company.start(["berlin"], own={"berlin": f'{key} = "{path}"'})
-        await answered(company, "berlin")
+        await company.user("berlin")
         path.write_text(after)
         await until(lambda: f"clients.berlin.{key}: {path}: read again" in caplog.text)
         await turned_away(company, "berlin")
@@ -131,7 +118,7 @@ async def test_a_limit_of_time_of_a_client_ends_present_users_of_it_alone(transp
         company, ends = company_of(net), list[UserEnd]()
         await company.start(["berlin", "paris"])
         company.server.report_to(ends.append)
-        short, other = await answered(company, "berlin"), await answered(company, "paris")
+        short, other = await company.user("berlin"), await company.user("paris")
         await load(company.server, company.config(f"[server.limits]\n{LONG}", {"berlin": f"{limit} = 1"}))
         await until_reset(short)
         await ask(other, "paris")
@@ -144,7 +131,7 @@ async def test_the_shorter_time_wins(limit: str) -> None:
     async with Net("tcp") as net:
         company = company_of(net)
         await company.start(["berlin", "paris"])
-        users = [await answered(company, name) for name in ("berlin", "paris")]
+        users = [await company.user(name) for name in ("berlin", "paris")]
         own, port = {"berlin": f"{limit} = 1", "paris": LONG}, company.ports
         tables = f"[server.limits.{port['berlin']}]\n{LONG}[server.limits.{port['paris']}]\n{limit} = 1\n"
         await load(company.server, company.config(tables, own))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.support.clients import Company, config_of, table, token_of
-from tests.support.net import HOST, Peer, free_port, until
+from tests.support.clients import Company, ask, config_of, table, token_of
+from tests.support.net import HOST, free_port, until
 from tests.support.protected import ProtectedClient
 from tests.support.tunnel import LEGACY, Net
 
@@ -19,19 +19,6 @@ from backhaul.state import MovedState
 from backhaul.wire.peer import EXTENSIONS
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "wsmux"])
-
-
-async def user_of(company: Company, name: str) -> Peer:
-    """Connect a user to the port of a client; the client's own service must answer."""
-    user = await company.net.dial(company.ports[name])
-    await answered(user, name)
-    return user
-
-
-async def answered(user: Peer, name: str) -> None:
-    """Ask the service of a client."""
-    await user.send(b"?")
-    assert await user.receive(len(name) + 1) == f"{name}?".encode()
 
 
 async def reload(company: Company, config: ServerConfig) -> None:
@@ -52,7 +39,7 @@ async def test_a_wrong_token_gets_nothing_from_the_address_of_a_client(transport
         await company.start(["berlin"])
         stranger = await net.client(company.bind_port, f'token = "{token_of("paris")}"')
         for _ in range(20):
-            (await user_of(company, "berlin")).close()
+            (await company.user("berlin")).close()
         assert not stranger.tunnel.opened
 
 
@@ -61,11 +48,11 @@ async def test_a_lost_client_leaves_the_users_of_others_alone(transport: str) ->
     async with Net(transport) as net:
         company = Company(net)
         await company.start(["berlin", "paris"])
-        user = await user_of(company, "paris")
+        user = await company.user("paris")
         await net.stop(company.clients["berlin"])
         await until(lambda: not company.server.tunnels["berlin"].connected)
-        await answered(user, "paris")
-        await user_of(company, "paris")
+        await ask(user, "paris")
+        await company.user("paris")
         assert company.server.tunnels["paris"].opened == 1
         assert company.server.session().peer == "1 of 2 clients"
 
@@ -75,23 +62,23 @@ async def test_a_reload_touches_only_the_client_that_it_changes(transport: str) 
     async with Net(transport) as net:
         company = Company(net)
         await company.start(["berlin", "paris"])
-        user = await user_of(company, "paris")
-        other = await user_of(company, "berlin")
+        user = await company.user("paris")
+        other = await company.user("berlin")
 
         company.ports["rome"], company.targets["rome"] = free_port(), await net.echo(greeting=b"rome")
         await reload(company, company.config(own={"berlin": 'tokens = ["' + token_of("new") + '"]'}))
         await company.connect("rome")
-        await user_of(company, "rome")
+        await company.user("rome")
         await until(lambda: not company.server.tunnels["berlin"].connected)  # its token is no longer valid
 
         del company.ports["rome"]
         await reload(company, company.config())
         assert "rome" not in company.server.tunnels
         await until(lambda: company.clients["berlin"].tunnel.connected)
-        await user_of(company, "berlin")
+        await company.user("berlin")
 
-        await answered(other, "berlin")  # a new token ends no user
-        await answered(user, "paris")
+        await ask(other, "berlin")  # a new token ends no user
+        await ask(user, "paris")
         assert company.server.tunnels["paris"].opened == 1
 
 
@@ -103,7 +90,7 @@ async def test_a_reload_opens_the_port_of_a_client_that_it_does_not_change() -> 
             await company.open(["paris"])
         await reload(company, company.config(own={"paris": "max_connections = 1"}))
         await company.connect("berlin")
-        await user_of(company, "berlin")
+        await company.user("berlin")
 
 
 async def test_a_reload_changes_what_concerns_all_clients() -> None:
@@ -133,7 +120,7 @@ async def test_both_ends_add_up_the_bytes_of_all_users() -> None:
         company = Company(net)
         await company.start(["berlin", "paris"])
         for name in ("berlin", "paris"):
-            await user_of(company, name)
+            await company.user(name)
         assert company.server.moved() == MovedState(received=2, sent=len("berlin?paris?"))
         await until(lambda: company.clients["paris"].moved() == MovedState(received=1, sent=len("paris?")))
 
@@ -160,23 +147,23 @@ async def test_a_port_moves_from_one_client_to_another() -> None:
         ports = company.ports
         ports["berlin"], ports["paris"] = ports["paris"], ports["berlin"]
         await reload(company, company.config())
-        await user_of(company, "berlin")
-        await user_of(company, "paris")
+        await company.user("berlin")
+        await company.user("paris")
 
 
 async def test_a_client_has_no_more_users_than_it_may() -> None:
     async with Net("tcp") as net:
         company = Company(net)
         await company.start(["berlin", "paris"], own={"berlin": "max_connections = 1"})
-        user = await user_of(company, "berlin")
+        user = await company.user("berlin")
         with pytest.raises((ConnectionResetError, EOFError)):
-            await user_of(company, "berlin")
-        await user_of(company, "paris")
+            await company.user("berlin")
+        await company.user("paris")
         (port,) = company.server.tunnels["berlin"].state().ports
         assert {(refusal.reason, refusal.count) for refusal in port.refusals} == {("client_users", 1)}
         user.close()
         await until(lambda: not company.server.tunnels["berlin"].places.users)
-        await user_of(company, "berlin")
+        await company.user("berlin")
 
 
 @TRANSPORTS
@@ -188,8 +175,8 @@ async def test_a_client_of_v072_is_one_of_many(transport: str) -> None:
         await reload(company, company.config())
         await company.connect("old", LEGACY)
         for _ in range(5):
-            await user_of(company, "old")
-            await user_of(company, "berlin")
+            await company.user("old")
+            await company.user("berlin")
 
 
 async def test_the_client_without_a_name_stays_beside_named_ones() -> None:
@@ -202,7 +189,7 @@ async def test_the_client_without_a_name_stays_beside_named_ones() -> None:
         user = await net.dial(port)
         await user.send(b"?")
         assert await user.receive(6) == b"first?"
-        await user_of(company, "berlin")
+        await company.user("berlin")
 
 
 async def test_a_drained_server_refuses_users_of_every_client() -> None:
@@ -212,6 +199,6 @@ async def test_a_drained_server_refuses_users_of_every_client() -> None:
         await company.server.drain()
         for name in company.ports:
             with pytest.raises((ConnectionRefusedError, ConnectionResetError, EOFError)):
-                await user_of(company, name)
+                await company.user(name)
         await company.server.resume()
-        await user_of(company, "paris")
+        await company.user("paris")
