@@ -12,7 +12,7 @@ from tests.support.sealed import Change, SealedTunnel, sealed_tunnel, seals
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame
 
-from backhaul.net.first_records import SMALL, YOUNG
+from backhaul.net.freezing import SMALL, YOUNG
 from backhaul.relay.channel import FRAMES_AT
 from backhaul.relay.outcome import Ending
 from backhaul.security import kinds

@@ -17,7 +17,7 @@ import pytest
 from tests.support.middlebox import drop_all
 from tests.support.net import HOST, PATIENCE, until
 
-from backhaul.net.first_records import SMALL, YOUNG
+from backhaul.net.freezing import SMALL, YOUNG
 from backhaul.net.predicates import has_input, is_established
 from backhaul.net.tls import ClientContext, ClientTls, ServerContext, ServerTls
 from backhaul.net.tls_socket import TlsSocket

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.first_records import SMALL, YOUNG
+from backhaul.net.freezing import SMALL, YOUNG
 from backhaul.security import kinds
 from backhaul.security.records import KIND_SIZE, MAX_BODY, TAG_SIZE, RecordError, Sealer
 from backhaul.wire.peer import Peer

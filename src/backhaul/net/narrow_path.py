@@ -12,6 +12,7 @@ from typing import Final
 
 from backhaul.addresses import plain_ip
 
+from . import freezing
 from .log_throttle import LogThrottle
 from .tcp_info import TcpInfo, unacknowledged
 
@@ -22,13 +23,9 @@ _MOST: Final = 1000  # connections at one look, which take 1.5 ms
 _IN_VAIN: Final = 5  # transmissions in a row: 6 seconds; a line that loses 30 % has as many once in 30 losses
 _REPEATS: Final = 2  # of them between two signs of life: after an outage the first one succeeds
 _NARROW: Final = 1024  # bytes: the kernel's own probing goes down to these, and they fit any usual path
-# A connection has frozen if large segments have arrived, but no more than these bytes: firewalls let 15 to 20 kB pass
-# (https://github.com/net4people/bbs/issues/490). On a path with a smaller MTU only small ones arrive: 550 bytes on
-# average if they are the first records of a session.
-_FROZEN: Final = 1 << 16
+# Bytes on average in the segments that have arrived on a connection that has frozen. On a path with a smaller MTU only
+# small ones arrive: 550 bytes on average if they are the first records of a session.
 _LARGE: Final = 700
-_ALIKE: Final = 3  # connections that are frozen at a time, after a similar number of bytes
-_SIMILAR: Final = 1.5  # the largest of these numbers, in relation to the smallest
 _ONCE: Final = 300.0  # seconds between two warnings of one peer
 
 
@@ -103,8 +100,8 @@ class NarrowPath:
 
     def _compare(self, peer: str, arrived: Sequence[int]) -> None:
         """Warn if connections of a peer have frozen after a similar number of bytes, in whose order those are."""
-        for least, largest in zip(arrived, arrived[_ALIKE - 1 :], strict=False):
-            if largest <= _SIMILAR * least:
+        for least, largest in zip(arrived, arrived[freezing.ALIKE - 1 :], strict=False):
+            if freezing.alike((least, largest)):
                 self._throttle.warn(
                     peer,
                     f"connections to {peer} freeze after some {least / 1000:.0f} kB, as firewalls of some countries "
@@ -126,7 +123,7 @@ def _in_vain(sock: socket.socket) -> TcpInfo:
 
 
 def _has_frozen(info: TcpInfo) -> bool:
-    return 0 < _LARGE * info.arrived_in < info.arrived <= _FROZEN
+    return 0 < _LARGE * info.arrived_in < info.arrived <= freezing.MOST
 
 
 def _ways(sock: socket.socket) -> set[Hashable]:

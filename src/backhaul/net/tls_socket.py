@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from .first_records import SMALL, YOUNG
+from .freezing import SMALL, YOUNG
 from .options import offer
 from .poller import WOULD_BLOCK
 from .unix_sockets import WithoutTcp

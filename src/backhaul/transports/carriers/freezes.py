@@ -1,23 +1,20 @@
-"""The number of bytes after which connections freeze, as some firewalls let them.
+"""The number of bytes after which connections freeze, as ``net/freezing.py`` describes it.
 
-Russia's do so since 2025 with connections to foreign hosters: after 15 to 20 kB from the server nothing more passes
-(https://github.com/net4people/bbs/issues/490). A session gets another connection whenever its present one is silent,
-but that takes seconds for each of these pieces. Once the number is known, connections are replaced ahead of it.
+A session gets another connection whenever its present one is silent, but that takes seconds for each of these pieces.
+Once the number is known, connections are replaced ahead of it.
 """
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, NamedTuple
 
+from backhaul.net.freezing import ALIKE, MOST, alike
 from backhaul.net.log_throttle import LogThrottle
 
 _LEAST: Final = 1 << 12  # bytes in one direction: with fewer, each connection would carry little but its handshakes
-_MOST: Final = 1 << 16  # larger numbers are rather those of a line that is down now and then
-_ALIKE: Final = 3  # connections in a row of one session: a change of the line silences one of each
-_WITHIN: Final = 300.0  # seconds, in which these freeze
-_SIMILAR: Final = 1.5  # the largest of these numbers, in relation to the smallest
-_PART: Final = 0.75  # of the smallest of them, at which a connection is replaced
-_REFUTED: Final = 2  # times the limit: all that were similar froze before
+_WITHIN: Final = 300.0  # seconds in which connections must freeze until they are compared
+_PART: Final = 0.75  # of the smallest number, at which a connection is replaced
+_REFUTED: Final = 2  # times the limit: connections that were alike froze before
 _TRIALS: Final = (1 << 5, 1 << 10)  # replaced connections until twice the number is tried, at first and at most
 
 
@@ -74,20 +71,21 @@ class _Way:
         self._complaints = complaints
         self._now = now
         self._known = 0.0  # the limit, unless more is tried
+        # In a row, of each session by itself: a change of the line silences one of each.
         self._last: dict[Hashable, deque[_Freeze]] = {}
         self._replaced = 0  # connections, since the limit has changed
         self._trial = _TRIALS[0]
 
     def froze(self, session: Hashable, carried: int) -> bool:
-        if not _LEAST <= carried <= _MOST:
+        if not _LEAST <= carried <= MOST:
             self.forget(session)
             return False
         if self._known < self.limit and carried < self.limit:
             self._trial = min(2 * self._trial, _TRIALS[1])
             self._set(self._known)
-        last = self._last.setdefault(session, deque(maxlen=_ALIKE))
+        last = self._last.setdefault(session, deque(maxlen=ALIKE))
         last.append(_Freeze(self._now(), carried))
-        if len(last) == _ALIKE and last[-1].at - last[0].at <= _WITHIN:
+        if len(last) == ALIKE and last[-1].at - last[0].at <= _WITHIN:
             self._compare([each.carried for each in last])
         return True
 
@@ -111,7 +109,7 @@ class _Way:
     def _compare(self, last: Sequence[int]) -> None:
         least = min(last)
         limit = max(_PART * least, _LEAST)
-        if max(last) > _SIMILAR * least or 0 < self.limit <= limit:
+        if not alike(last) or 0 < self.limit <= limit:
             return
         self._known = limit
         self._set(limit)
@@ -122,7 +120,7 @@ class _Way:
         )
 
     def _raise(self, limit: float) -> None:
-        if limit > _MOST:
+        if limit > MOST:
             self._known = limit = 0.0
         self._set(limit)
 

@@ -86,7 +86,7 @@ def _between_two(settings: Settings) -> Settings:
 
 
 def make_line(connection: SealedConnection, role: Role, *, messages: bool) -> "Line":
-    """Return a connection for a session, and the form of the bytes on it."""
+    """Return a connection for a session, and the form of the bytes on it; its first records are small from now on."""
     from backhaul.mux.records import ClearMessages, MessageRecords, NoRecords, StreamRecords
     from backhaul.mux.resumable_link import Line
     from backhaul.mux.sealed_link import ClearSender, RecordSender, SealedSender
