@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gzip
 import socket
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.both_loops
 
 REQUEST = b"GET /echo?query HTTP/1.1\r\nHost: x\r\nAuthorization: Basic abc\r\n\r\n"
 LARGE = b"x" * (8 << 20)  # more than all socket buffers on the way take
+WORDS = b"backhaul_open_connections 1\n" * 100
 
 
 class Echo:
@@ -37,6 +39,8 @@ class Echo:
             await asyncio.Event().wait()
         if request.path == "/large":
             return Response(LARGE)
+        if request.path == "/words":
+            return Response(WORDS, headers=(("X-Own", "1"),))
         return Response(request.path.encode(), "text/plain", headers=(("X-Own", "1"),))
 
 
@@ -178,6 +182,38 @@ async def test_a_large_answer_arrives_whole(port: int) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_visitors": 2}])
+@pytest.mark.parametrize(
+    "accepted", ["gzip", "deflate, gzip;q=1.0", "GZIP ; q=0.1", "x-gzip", "br;q=1.0,gzip;q=0.8,*;q=0.1"]
+)
+async def test_a_reader_who_asks_for_gzip_gets_it(port: int, accepted: str) -> None:
+    answer = await get(port, "/words", f"Accept-Encoding: {accepted}")
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) == len(answer.body) < len(WORDS)
+    assert gzip.decompress(answer.body) == WORDS
+    assert answer.headers["x-own"] == "1"
+
+
+@pytest.mark.parametrize("accepted", ["", "identity", "br, deflate", "gzip;q=0", "gzip; q=0.000", "gzipped", "*;q=0"])
+async def test_a_reader_who_does_not_ask_for_gzip_gets_plain_bytes(port: int, accepted: str) -> None:
+    answer = await get(port, "/words", f"Accept-Encoding: {accepted}")
+    assert answer.body == WORDS
+    assert "content-encoding" not in answer.headers
+
+
+async def test_a_large_answer_is_packed_as_a_whole(port: int) -> None:
+    assert gzip.decompress((await get(port, "/large", "Accept-Encoding: gzip")).body) == LARGE
+
+
+async def test_a_small_answer_stays_as_it_is(port: int) -> None:
+    assert (await get(port, "/echo", "Accept-Encoding: gzip")).body == b"/echo"
+
+
+async def test_the_head_of_a_packed_answer_is_that_of_get(port: int) -> None:
+    whole = await get(port, "/words", "Accept-Encoding: gzip")
+    head = await get(port, "/words", "Accept-Encoding: gzip", method="HEAD")
+    assert (head.body, head.headers["content-length"]) == (b"", whole.headers["content-length"])
+
+
 async def test_in_a_crowd_the_longest_silent_visitor_makes_room(port: int) -> None:
     silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
     for _ in range(5):

@@ -23,6 +23,7 @@ from backhaul.wire.http1 import Request as Head
 from .http_body import Body
 from .http_connection import Connection, Open, discard, in_clear
 from .http_messages import BodyError, Headers, Request, Respond, Response, Stream, encode, encode_stream
+from .http_packing import packed, takes_gzip
 
 MAX_VISITORS: Final = 64
 """Connections at a time. A browser opens six; beyond the limit new ones are closed at once."""
@@ -205,6 +206,7 @@ class HttpServer:
             async with contextlib.aclosing(answer.pieces):
                 await self._stream(answer, head, connection)
         else:
+            answer = await packed(answer) if takes_gzip(_value(head, b"accept-encoding")) else answer
             await self._send(connection, encode(answer, self._headers), b"" if head.method == b"HEAD" else answer.body)
         await self._end(connection)
         await body.discard()
@@ -269,10 +271,12 @@ async def _read(connection: Connection) -> Head:
     raise EOFError
 
 
-def _request(head: Head, body: Body, connection: Connection) -> Request:
-    def value(name: bytes) -> str:
-        return head.headers.get(name, b"").decode("latin-1")
+def _value(head: Head, name: bytes) -> str:
+    return head.headers.get(name, b"").decode("latin-1")
 
+
+def _request(head: Head, body: Body, connection: Connection) -> Request:
+    value = functools.partial(_value, head)
     return Request(
         path=head.path,
         authorization=value(b"authorization"),

@@ -6,8 +6,8 @@ They are made in slices, between which the loop serves users: a thousand ports t
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import accumulate, islice
-from operator import attrgetter
+from itertools import accumulate, chain, islice, repeat
+from operator import add, attrgetter
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -172,10 +172,7 @@ def _groups(form: Form, status: Status, common: str) -> Iterator[str]:
 
 
 def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
-    rows = [
-        (f"{common},{label('port', _number(port.bind, port.port))},{label('target', port.target)}{_of(port)}", port)
-        for port in _merged(status.ports)
-    ]
+    rows = [(f"{common},{labels}", port) for labels, port in _merged(status.ports).items()]
     yield from _families(form, _PORT, rows)
     yield form.head(_REFUSED, "counter", "Users refused, by reason.")
     by_reason = (
@@ -184,7 +181,10 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
     yield from _sliced(_REFUSED, by_reason)
     if status.side == "server":
         yield form.head("backhaul_port_up", "gauge", "1 while the port accepts users, else 0.")
-        up = ((f"{common},{_port_labels(port.bind, port.port)}{_of(port)}", port.up) for port in status.ports)
+        up = (
+            (f"{common},{_port_labels(port.bind, port.port)}{_owner(port.group, port.client)}", port.up)
+            for port in status.ports
+        )
         yield from _sliced("backhaul_port_up", up)
 
 
@@ -209,13 +209,13 @@ def _limits(form: Form, status: Status, common: str) -> Iterator[str]:
         yield from _sliced(_LIMIT_USED, ((row, one.used) for row, one in rows if one.used is not None))
 
 
-def _merged(ports: Iterable[PortStatus]) -> Iterable[PortStatus]:
-    """Return one entry for each port and target; two addresses may share both, but no two samples all labels."""
-    merged: dict[tuple[str, str, str], PortStatus] = {}
+def _merged(ports: Iterable[PortStatus]) -> dict[str, PortStatus]:
+    """Return ports by their labels; two addresses may share port and target, but no two samples all labels."""
+    merged: dict[str, PortStatus] = {}
     for port in ports:
-        key = _number(port.bind, port.port), port.target, _of(port)
-        merged[key] = _sum(merged[key], port) if key in merged else port
-    return merged.values()
+        labels = _target_labels(port.bind, port.port, port.target, port.group, port.client)
+        merged[labels] = _sum(merged[labels], port) if labels in merged else port
+    return merged
 
 
 def _sum(one: PortStatus, other: PortStatus) -> PortStatus:
@@ -224,28 +224,35 @@ def _sum(one: PortStatus, other: PortStatus) -> PortStatus:
 
 
 def _times(form: Form, times: Iterator[UserTimesState], common: str) -> Iterator[str]:
-    """Return both histograms; the second one is made along with the first, so that each row is read once."""
+    """Return both histograms; the second one is made along with the first, so that each state is read once."""
     yield form.head(_WAITING, "histogram", "Time from the arrival of users until they had a tunnel connection.")
     later = [form.head(_DURATION, "histogram", "Time from the arrival of users to their end.")]
     while batch := list(islice(times, SLICE_OF_TIMES)):
-        rows = [(f"{common},{_client_labels(row)}", row) for row in batch]
-        later.append("".join(_histogram(_DURATION, row, state.duration) for row, state in rows))
-        yield "".join(_histogram(_WAITING, row, state.waiting) for row, state in rows)
+        rows = [f"{common},{_client_labels(state)}" for state in batch]
+        later.append(_histograms(_DURATION, rows, [state.duration for state in batch]))
+        yield _histograms(_WAITING, rows, [state.waiting for state in batch])
     yield from later
 
 
-def _histogram(name: str, row: str, state: HistogramState) -> str:
-    sums = tuple(accumulate(state.counts))
-    # The labels before the numbers, because the template is shorter; %s is twice as fast as %d.
-    template = row.replace("%", "%%").join(_template(name, state.bounds))
-    return template % (*sums, state.total, sums[-1])
+def _histograms(name: str, rows: Sequence[str], states: Sequence[HistogramState]) -> str:
+    """Return the lines of histograms with the same bounds; made by columns, it takes two thirds of the time."""
+    buckets = list(accumulate(zip(*(state.counts for state in states), strict=True), _added))
+    values = [*buckets, [state.total for state in states], buckets[-1]]
+    columns: list[Iterable[str]] = []
+    for (before, after), numbers in zip(_lines_of(name, states[0].bounds), values, strict=True):
+        columns += repeat(before), rows, repeat(after), map(str, numbers), repeat("\n")
+    return "".join(chain.from_iterable(zip(*columns, strict=False)))  # the constants have no end
+
+
+def _added(one: Sequence[float], other: Sequence[float]) -> Sequence[float]:
+    return list(map(add, one, other))
 
 
 @cache
-def _template(name: str, bounds: tuple[float, ...]) -> list[str]:
-    """Return the parts of the lines of a histogram before, between and after the labels, with % for each value."""
-    buckets = "".join(f'{name}_bucket{{@,le="{bound}"}} %s\n' for bound in (*bounds, "+Inf"))
-    return f"{buckets}{name}_sum{{@}} %s\n{name}_count{{@}} %s\n".split("@")
+def _lines_of(name: str, bounds: tuple[float, ...]) -> list[tuple[str, str]]:
+    """Return the text of the lines of a histogram before and after the labels."""
+    buckets = [(f"{name}_bucket{{", f',le="{bound}"}} ') for bound in (*bounds, "+Inf")]
+    return [*buckets, (f"{name}_sum{{", "} "), (f"{name}_count{{", "} ")]
 
 
 def _families(form: Form, families: Iterable[_Family], rows: Sequence[tuple[str, object]]) -> Iterator[str]:
@@ -276,11 +283,16 @@ def _port_labels(bind: str, port: int) -> str:
     return f"{label('port', _number(bind, port))},{label('bind', bind)}"
 
 
-def _of(port: PortStatus) -> str:
+@lru_cache(maxsize=_KEPT_PORTS)
+def _target_labels(bind: str, port: int, target: str, group: str, client: str) -> str:
+    return f"{label('port', _number(bind, port))},{label('target', target)}{_owner(group, client)}"
+
+
+def _owner(group: str, client: str) -> str:
     """Return the label of the client with a name, or of the group."""
-    if port.group:
-        return f",{label('group', port.group)}"
-    return f",{label('client', port.client)}" if port.client else ""
+    if group:
+        return f",{label('group', group)}"
+    return f",{label('client', client)}" if client else ""
 
 
 def _number(bind: str, port: int) -> str:
