@@ -49,6 +49,27 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(key: str, fifo: Path) -
     assert problem == f'server.{key}: cannot read "{fifo}": a pipe, not a file; correct the path or its permissions'
 
 
+def wss(**files: str) -> str:
+    lines = "".join(f'{key} = "{file}"\n' for key, file in (TLS | files).items())
+    return SERVER.replace("tcp", "wss") + PORTS + lines
+
+
+def test_a_relative_name_is_shown_with_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (problem,) = problems(wss(tls_key="here.key"))
+    assert f'tls_key: cannot read "here.key" in {tmp_path}: No such file or directory; ' in problem
+    (problem,) = problems('[client]\nremote_addr = "192.0.2.1:3080"\ntransport = "tcp"\ntoken_file = "tokens"\n')
+    assert f'token_file: cannot read "tokens" in {tmp_path}: ' in problem
+
+
+def test_a_relative_name_in_a_removed_directory_is_shown_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    (problem,) = problems(wss(tls_key="here.key"))
+    assert 'tls_key: cannot read "here.key": No such file or directory; ' in problem
+
+
 def test_a_pipe_in_the_place_of_tokens_is_not_waited_for(fifo: Path) -> None:
     (problem,) = problems(f'[client]\nremote_addr = "192.0.2.1:3080"\ntransport = "tcp"\ntoken_file = "{fifo}"\n')
     assert problem.startswith(f'client.token_file: cannot read "{fifo}": a pipe, not a file; ')

@@ -290,8 +290,8 @@ def test_a_wrong_transport_gets_a_hint() -> None:
 def test_tls_servers_need_certificate_and_key(transport: str, tmp_path: Path) -> None:
     text = SERVER.replace('"tcp"', f'"{transport}"')
     cert, key = problems(text)
-    assert cert.startswith(f"server.tls_cert: missing, transport {transport} needs it; `openssl ")
-    assert key.startswith(f"server.tls_key: missing, transport {transport} needs it; `openssl ")
+    assert cert.startswith(f"server.tls_cert: missing, transport {transport} needs it; `backhaul cert ")
+    assert key.startswith(f"server.tls_key: missing, transport {transport} needs it; `backhaul cert ")
     cert, key = problems(text + f'tls_cert = "{tmp_path}/none.crt"\ntls_key = "a\\u0000b"')
     assert cert.startswith(f'server.tls_cert: cannot read "{tmp_path}/none.crt": No such file or directory;')
     assert key.startswith("server.tls_key: no file can have this name")

@@ -9,11 +9,11 @@ from backhaul.reading import read_file
 from . import claims
 from .address import EVERY, Address, EveryAddress
 from .common import MIN_MSS
-from .messages import brief, no_path
+from .messages import brief, no_path, unreadable
 from .ports import overlap
 from .schema import Config, ServerConfig
 
-_MAKE_PAIR = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=backhaul -keyout server.key -out server.crt"
+_MAKE_PAIR = "backhaul cert --name HOST --out DIR"
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -85,7 +85,7 @@ def wrong_lists(config: ServerConfig) -> Iterator[str]:
         try:
             read_networks(path)
         except OSError as error:
-            yield f"{name}: cannot read {brief(path)}: {error.strerror}; correct the path or its permissions"
+            yield f"{name}: {unreadable(path, error)}"
         except ValueError as error:
             yield f"{name}: {brief(path)}: {error}"
 
@@ -189,6 +189,6 @@ def _unreadable(name: str, path: str) -> Iterator[str]:
     try:
         read_file(path, 0)
     except OSError as error:
-        yield f"{name}: cannot read {brief(path)}: {error.strerror}; correct the path or its permissions"
+        yield f"{name}: {unreadable(path, error)}"
     except ValueError:  # a NUL character
         yield f"{name}: no file can have this name; correct the path"

@@ -1,7 +1,9 @@
 """Wording of values, choices, lists and misspelt names for the administrator."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from msgspec import json
 
@@ -40,6 +42,19 @@ def brief(value: object) -> str:
     """Write a value as ``show`` does, but only the beginning of a long one."""
     text = show(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
+
+
+def unreadable(path: str, error: OSError) -> str:
+    """Return the objection to a file that can't be read."""
+    return f"cannot read {brief(path)}{_start(path)}: {error.strerror}; correct the path or its permissions"
+
+
+def _start(path: str) -> str:
+    """Return where a relative name starts: a service or container has its own directory for that."""
+    try:
+        return "" if os.path.isabs(path) else f" in {Path.cwd()}"  # noqa: PTH117
+    except OSError:  # this directory has been removed
+        return ""
 
 
 def no_path(path: str) -> str:

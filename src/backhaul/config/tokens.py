@@ -12,7 +12,7 @@ from backhaul.reading import read_file
 from .clients import NO_TOKEN, ClientTables, ServedClient
 from .common import DEFAULT_TOKEN
 from .errors import ConfigError
-from .messages import brief, no_path
+from .messages import brief, no_path, unreadable
 from .schema import Config, ServerConfig
 from .secret import Secret
 from .values import parse_token
@@ -112,8 +112,7 @@ def _text(name: str, path: str) -> str:
             raise ConfigError([f"{name}: {brief(path)} is too large for a file of tokens; name another"])
         return data.decode("utf-8-sig")  # some editors on Windows write a byte order mark first
     except OSError as error:
-        remedy = "correct the path or its permissions"
-        raise ConfigError([f"{name}: cannot read {brief(path)}: {error.strerror}; {remedy}"]) from None
+        raise ConfigError([f"{name}: {unreadable(path, error)}"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{name}: {brief(path)} is not UTF-8 text; save it as UTF-8"]) from None
     except ValueError:  # a NUL character

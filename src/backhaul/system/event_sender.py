@@ -11,7 +11,7 @@ from backhaul.net.log_throttle import LogThrottle
 
 from .event_ways import EventError, Send
 
-MOST_WAITING: Final = 256
+MOST_WAITING: Final = 1024
 """Events; further ones are dropped."""
 TIMEOUT: Final = 10.0
 """Seconds for one event."""
@@ -45,7 +45,7 @@ class EventSender:
     def send(self, document: bytes) -> None:
         """Send a document soon, or drop it if too many wait."""
         if len(self._waiting) >= self._most:
-            self._throttle.warn("full", f"on_event: {self._name} is too slow: events are dropped")
+            self._throttle.warn("full", f"on_event: {self._name}: {self._most} events wait; further ones are dropped")
             return
         self._waiting.append(document)
         if self._work is None or self._work.done():

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -24,6 +25,7 @@ _OWN: Final = ("BACKHAUL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "FDSTORE", 
 _READ: Final = 1 << 12  # bytes
 _OK_FROM, _OK_BELOW = 200, 300
 _PORTS: Final = {"http": 80, "https": 443}
+_KEPT: Final = 60.0  # seconds
 
 
 class EventError(BackhaulError):
@@ -35,11 +37,11 @@ def is_url(target: str) -> bool:
     return target.lower().startswith(("http://", "https://"))
 
 
-def way_to(target: str) -> tuple[str, Send]:
+def way_to(target: str, *, clock: Callable[[], float] = time.monotonic) -> tuple[str, Send]:
     """Return a name for logs, and a function that delivers events."""
     if is_url(target):
-        parts = urlsplit(target)
-        return f"{parts.scheme}://{_host(parts)}", lambda document: _post(parts, document)
+        parts, authorities = urlsplit(target), _Authorities(clock)
+        return f"{parts.scheme}://{_host(parts)}", lambda document: _post(parts, authorities, document)
     command = shlex.split(target)
     return command[0], lambda document: _run(command, document)
 
@@ -74,9 +76,25 @@ async def _told(process: asyncio.subprocess.Process, document: bytes) -> None:
         await process.wait()
 
 
-async def _post(parts: SplitResult, document: bytes) -> None:
+class _Authorities:
+    """The authorities of the system, read once a minute at most: each time takes 30 ms of CPU time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._context: ssl.SSLContext | None = None
+        self._read_at = 0.0
+
+    async def context(self) -> ssl.SSLContext:
+        """Return the context of a connection."""
+        if self._context is None or self._clock() - self._read_at >= _KEPT:
+            self._context = await in_thread(ssl.create_default_context)
+            self._read_at = self._clock()
+        return self._context
+
+
+async def _post(parts: SplitResult, authorities: _Authorities, document: bytes) -> None:
     """Send a POST; only an answer of 2xx is a success, and no redirect is followed."""
-    reader, writer = await _connect(parts)
+    reader, writer = await _connect(parts, await authorities.context() if parts.scheme == "https" else None)
     try:
         writer.write(_request(parts, document))
         answer = await _answer(reader)
@@ -95,9 +113,8 @@ async def _answer(reader: asyncio.StreamReader) -> Response:
     raise EventError("the answer is no HTTP")
 
 
-async def _connect(parts: SplitResult) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(parts: SplitResult, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to the first of the server's addresses that accepts; raise OSError with the error of the last one."""
-    tls = await in_thread(ssl.create_default_context) if parts.scheme == "https" else None
     name, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     failure = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for _, address in await find(name):
