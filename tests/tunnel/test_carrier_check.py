@@ -112,3 +112,16 @@ async def test_a_server_may_say_that_none_arrives() -> None:
     assert "no tunnel connection reaches the server" in check.problem
     check.proved()
     assert not check.problem
+
+
+async def test_a_server_that_changes_its_mind_without_end_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "backhaul")
+    check = CarrierCheck(log)
+    check.begin()
+    check.agreed()
+    for _ in range(100):
+        check.proved()
+        check.unreached()
+    check.begin()
+    check.proved()
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR", "INFO", "INFO"]

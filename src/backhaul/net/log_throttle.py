@@ -49,9 +49,9 @@ class LogThrottle:
         """Log ``message`` as a warning, unless ``key`` was logged a moment ago; return whether it was logged."""
         return self._log(logging.WARNING, key, message)
 
-    def error(self, key: Hashable, message: str) -> None:
-        """Log ``message`` as an error, or count it if ``key`` was logged a moment ago."""
-        self._log(logging.ERROR, key, message)
+    def error(self, key: Hashable, message: str) -> bool:
+        """Log ``message`` as an error, unless ``key`` was logged a moment ago; return whether it was logged."""
+        return self._log(logging.ERROR, key, message)
 
     def fault(self, message: str, error: BaseException) -> None:
         """Log an unexpected exception with its traceback, or count it if the same line raised one a moment ago.

@@ -50,7 +50,8 @@ class CarrierCheck:
         self._overdue: asyncio.TimerHandle | None = None
         self._begun = math.inf  # by the loop's clock
         self._agreed = self._proved = False
-        self._up = False  # and logged
+        self._up = False
+        self._up_in_log = False  # the last line of this control channel says so
         self.problem = ""
         """The reason why no user can be carried; empty if there is none."""
 
@@ -58,7 +59,7 @@ class CarrierCheck:
         """Start the check for a new control channel."""
         self.end()
         self._begun = self._loop.time()
-        self._agreed = self._proved = self._up = False
+        self._agreed = self._proved = self._up = self._up_in_log = False
         self.problem = ""
         self._wait(self._timings.first_carrier)
 
@@ -116,8 +117,14 @@ class CarrierCheck:
         self.end()
         if not self._up:
             self._up = True
-            self._log.info("tunnel%s is up", self._whose)
+            self._log_up()
             self._changed()
+
+    def _log_up(self) -> None:
+        """Log that users can be carried, unless the log says so: a hostile server may change its mind without end."""
+        if not self._up_in_log:
+            self._up_in_log = True
+            self._log.info("tunnel%s is up", self._whose)
 
     def _give_up(self) -> None:
         self._report(_NONE_PASSES if self._agreed else _NONE_FITS)
@@ -126,5 +133,6 @@ class CarrierCheck:
         self.end()
         self._up = False
         self.problem = problem
-        self._throttle.error(problem, f"no user{self._whose} can be carried: {problem}")
+        if self._throttle.error(problem, f"no user{self._whose} can be carried: {problem}"):
+            self._up_in_log = False
         self._changed()

@@ -70,7 +70,7 @@ class ServerTunnel:
         self.opened = 0  # control channels so far
         self.watchers: list[Callable[[ServerTunnel], None]] = []
         """Called whenever the client may have begun or ceased to get users."""
-        self.health = HealthBoard(self._ask_for_check)
+        self.health = HealthBoard(self._ask_for_check, self._loop)
         self._stuck: asyncio.TimerHandle | None = None
         self._unreachable = unreachable
         self._whose = f" of client {places.client}" if places.client else ""
