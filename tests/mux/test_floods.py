@@ -209,3 +209,16 @@ async def test_acknowledgements_without_an_effect_end_the_session(
     link.sender.transmit_unnumbered(pack_frame(2, command, number) * FLOODED)
     await until(lambda: FLOOD in caplog.text)
     await until(lambda: link.closed)
+
+
+async def test_sessions_that_end_alike_share_a_line_whatever_their_peer_sends(
+    net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a hostile peer could use up the lines of all others."""
+    net.transport = "tcpmux"
+    torn = await Torn.start(net, pool=3)
+    links = sessions(torn.client)
+    for number, link in enumerate(sessions(torn.server)):
+        link.sender.transmit_unnumbered(pack_frame(2, ACK, A_FEW + number))
+    await until(lambda: all(link.closed for link in links))
+    assert caplog.text.count("closed a session: the other end acknowledges") == 1

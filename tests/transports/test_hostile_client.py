@@ -8,6 +8,8 @@ from tests.support.net import HOST, Peer, free_port, until
 from tests.support.protected_client import ProtectedClient, client_settings
 from tests.support.public import TARGET, Public
 from tests.support.tunnel import Net
+from tests.support.v072 import dial_control
+from tests.support.web import receive_head, with_token
 
 from backhaul.wire.signals import Signal
 
@@ -70,4 +72,30 @@ async def test_a_client_that_connects_again_and_again_gets_no_answer(
     public: Public, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert 60 <= await answered(public) < 70
+    assert caplog.text.count("connects again and again; its handshakes get no answer for 5 s") == 1
+
+
+async def answered_as_v072(net: Net, port: int) -> int:
+    """Return how many control channels a client of v0.7.2 gets that closes each at once."""
+    for count in range(100):
+        try:
+            if net.transport == "tcp":
+                control = await dial_control(net, port)
+            else:
+                control = await net.dial(port)
+                await control.send(with_token())
+                await receive_head(control)
+        except (EOFError, ConnectionError):
+            return count
+        control.close()
+    return 100
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_a_client_of_v072_that_connects_again_and_again_gets_no_answer(
+    net: Net, caplog: pytest.LogCaptureFixture, transport: str
+) -> None:
+    net.transport, port = transport, free_port()
+    await net.server(port)
+    assert 60 <= await answered_as_v072(net, port) < 70
     assert caplog.text.count("connects again and again; its handshakes get no answer for 5 s") == 1

@@ -207,5 +207,6 @@ class Reader(Transient, ABC):
         remedy = remedy_for(error, self.peer)
         if remedy == MISMATCHED and not self.proved:
             self.owner.fit.mismatched(f"{error}; {remedy}")
-        self._relay.complaints.warn(str(error), f"closed a session: {error}; {remedy}")
+        key = self.peer.name, type(error), remedy  # without its text, of which a peer chooses a part
+        self._relay.complaints.warn(key, f"closed a session: {error}; {remedy}")
         self.end(str(error))

@@ -218,9 +218,18 @@ class HttpGate:
         self.reputation.proved(pending.network)
         if upgrade.upgrade_problem(request):
             return False
-        occupant = self._sessions.occupant(credential.name) if self._is_channel(request) else None
-        self._make_way(pending, occupant, functools.partial(self._admit_legacy, credential, pending, request))
+        if self._is_channel(request):
+            self._admit_legacy_channel(credential, pending, request)
+        else:
+            self._make_way(pending, None, functools.partial(self._admit_legacy, credential, pending, request))
         return True
+
+    def _admit_legacy_channel(self, credential: Credential, pending: PendingConnection, request: Request) -> None:
+        if self._sessions.returns_too_often(credential.name):
+            release(self._poller, pending.sock)
+            return
+        occupant = self._sessions.occupant(credential.name)
+        self._make_way(pending, occupant, functools.partial(self._admit_legacy, credential, pending, request))
 
     def _admit_sealed(self, pending: PendingConnection, request: Request, message: bytes) -> bool:
         if upgrade.upgrade_problem(request):

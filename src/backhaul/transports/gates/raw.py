@@ -225,6 +225,9 @@ class RawGate:
         if not credential:
             self._refuse(pending, "wrong token")
             return
+        if self._sessions.returns_too_often(credential.name):
+            self._lobby.dismiss(pending)
+            return
         then = functools.partial(self._admit_legacy, credential, pending, frame.rest)
         self._make_way(self._sessions.occupant(credential.name), then)
 

@@ -159,12 +159,16 @@ class Sessions:
         else:
             self._events.mismatched(peer.name, reason)
 
+    def returns_too_often(self, name: str) -> bool:
+        """Return whether a client gets no control channel for a while, because it has had so many."""
+        return self._returns.pause(name) > 0
+
     def crowded(self, network: str, name: str) -> bool:
         """Return whether a client in a network gets no answers to handshakes.
 
         It has left too many unconfirmed, or connects too often.
         """
-        if self._returns.pause(name):
+        if self.returns_too_often(name):
             return True
         source = _source(network, name)
         return self._sources.size(source) >= _UNCONFIRMED_OF_CLIENT or self._lapsed.pause(source) > 0
