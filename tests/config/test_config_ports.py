@@ -1,5 +1,7 @@
 """The grammar of ``ports``."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,9 +46,15 @@ HOSTS = V4 | V6 | NAMES
         ("443=unix:80", [("", 443, "unix:80")]),
         ("unix:/run/app.sock=443", [("/run/app.sock", 0, "443")]),
         ("unix:/run/a:80 = unix:/run/b", [("/run/a:80", 0, "unix:/run/b")]),
+        ("unix:/run/udp=443", [("/run/udp", 0, "443")]),
+        ("51820/udp", [("", 51820, "51820", "udp")]),
+        (" 443 / tcp = 5201", [("", 443, "5201", "tcp")]),
+        ("53/udp=9.9.9.9:53", [("", 53, "9.9.9.9:53", "udp")]),
+        ("[::1]:443-444/udp=80-81", [("::1", 443, "80", "udp"), ("::1", 444, "81", "udp")]),
+        ("443/tcp=unix:/run/udp", [("", 443, "unix:/run/udp", "tcp")]),
     ],
 )
-def test_every_form_gives_its_mappings(entry: str, expected: list[tuple[str, int, str]]) -> None:
+def test_every_form_gives_its_mappings(entry: str, expected: list[Any]) -> None:
     assert parse_entry(entry) == [PortMapping(*mapping) for mapping in expected]
 
 
@@ -92,6 +100,13 @@ def test_every_form_gives_its_mappings(entry: str, expected: list[tuple[str, int
         ("443=unix:", "is absolute"),
         ("443=unix:/run/" + "x" * 103, "at most 107 bytes"),
         ("443=unix:/run/../app.sock", "is written without"),
+        ("443/sctp", 'no protocol "sctp"; write /tcp or /udp after the port'),
+        ("443/UDP", "write /tcp or /udp after the port"),
+        ("443/", "write /tcp or /udp after the port"),
+        ("/udp", "a number from 1 to 65535"),
+        ("443=80/udp", "a number from 1 to 65535"),
+        ("443/tcp/udp", "a number from 1 to 65535"),
+        ("443/udp=unix:/run/app.sock", "a Unix socket serves TCP only; remove /udp"),
         (443, "write it in quotes"),
         (["443"], "write it in quotes"),
     ],
@@ -120,7 +135,7 @@ def test_a_range_moves_along_an_equal_range(first: int, aim: int, length: int, h
     assert mappings == [PortMapping("", first + step, f"{host}{aim + step}") for step in range(length)]
 
 
-@given(st.text(CHARACTERS) | st.text(alphabet="0123456789-=:.[]ab "))
+@given(st.text(CHARACTERS) | st.text(alphabet="0123456789-=:.[]/abcdptu "))
 def test_junk_is_refused_or_makes_sound_mappings(entry: str) -> None:
     try:
         mappings = parse_entry(entry)

@@ -87,7 +87,8 @@ def _ports(mappings: tuple[PortMapping, ...]) -> Iterator[str]:
             continue
         host = f"[{first.bind_host}]" if ":" in first.bind_host else first.bind_host or "*"
         ports = _span(str(first.bind_port), str(last.bind_port))
-        yield f"  {host}:{ports} -> {_span(first.target, last.target)}"
+        protocol = f"/{first.protocol}" if first.protocol else ""
+        yield f"  {host}:{ports}{protocol} -> {_span(first.target, last.target)}"
 
 
 def _runs(mappings: tuple[PortMapping, ...]) -> Iterator[list[PortMapping]]:
@@ -108,7 +109,7 @@ def _runs(mappings: tuple[PortMapping, ...]) -> Iterator[list[PortMapping]]:
 
 def _step(one: PortMapping, other: PortMapping) -> bool | None:
     """Return whether the target's port advances with the port, or None if both are not in one range."""
-    if (one.bind_host, one.bind_port + 1) != (other.bind_host, other.bind_port):
+    if (one.bind_host, one.bind_port + 1, one.protocol) != (other.bind_host, other.bind_port, other.protocol):
         return None
     if one.target == other.target:
         return False

@@ -1,6 +1,7 @@
 """Rules that involve several keys, and checks that the files named by keys exist."""
 
 from collections.abc import Iterator
+from socket import SOCK_DGRAM, SOCK_STREAM
 
 from backhaul.certificates import load_authorities, load_certificates, load_pair, objection
 from backhaul.networks import read_networks
@@ -9,6 +10,7 @@ from backhaul.reading import read_file
 from . import claims
 from .address import EVERY, Address, EveryAddress
 from .common import MIN_MSS
+from .kinds import kinds_of
 from .messages import brief, no_path, unreadable
 from .ports import overlap
 from .schema import Config, ServerConfig
@@ -31,7 +33,7 @@ def problems(config: Config) -> Iterator[str]:
         for owner in config.owners:
             yield from _taken_ports(config, owner)
         yield from _taken_page(config)
-        yield from _paths_on_udp(config)
+        yield from _streams_on_udp(config)
         yield from _certificate(config)
         for name, path in config.every_limit.files.items():
             yield from _unreadable(name, path)
@@ -135,8 +137,10 @@ def _web(config: Config) -> Iterator[str]:
 
 def _taken_ports(config: ServerConfig, owner: claims.Owner) -> Iterator[str]:
     """Yield clashes between the tunnel and the users' ports."""
-    bind = config.bind_addr
-    if any(mapping.bind_port == bind.port and _clash(mapping.address, bind) for mapping in owner.ports):
+    bind, kinds = config.bind_addr, kinds_of(config)
+    own = {SOCK_STREAM, SOCK_DGRAM} if config.facts.datagrams else {SOCK_STREAM}
+    ports = [mapping for mapping in owner.ports if own & kinds.of(mapping)]
+    if any(mapping.bind_port == bind.port and _clash(mapping.address, bind) for mapping in ports):
         yield f"{owner.table}ports: {bind.spot} is taken by bind_addr {bind}; choose another for one of them"
 
 
@@ -148,8 +152,8 @@ def _taken_page(config: ServerConfig) -> Iterator[str]:
     key = "web_bind" if page.is_path else "web_port"
     if _clash(page, bind):
         yield f"{key}: {page.spot} is taken by bind_addr {bind}; choose another for one of them"
-    # On udp the users' ports are UDP ports, which do not collide with the page's TCP port.
-    streams = () if config.facts.datagrams else config.all_ports
+    kinds = kinds_of(config)
+    streams = [mapping for mapping in config.all_ports if SOCK_STREAM in kinds.of(mapping)]
     if any(mapping.bind_port == page.port and _clash(mapping.address, page) for mapping in streams):
         yield f"{key}: {page.spot} is listed in ports too; choose another for one of them"
 
@@ -160,14 +164,16 @@ def _clash(one: Address, other: Address) -> bool:
     return one.port == other.port and overlap(one.host, other.host)
 
 
-def _paths_on_udp(config: ServerConfig) -> Iterator[str]:
-    """Yield Unix sockets on transport udp, which carries datagrams only."""
+def _streams_on_udp(config: ServerConfig) -> Iterator[str]:
+    """Yield ports for TCP and Unix sockets on transport udp, which carries datagrams only."""
     if not config.facts.datagrams:
         return
     if config.bind_addr.is_path:
         yield f"bind_addr: transport udp can't use {config.bind_addr}; name a host and a port, or use another transport"
     for mapping in config.all_ports:
-        if not mapping.takes_datagrams:
+        if mapping.protocol == "tcp":
+            yield f"ports: transport udp can't carry TCP for {mapping.bind}; remove /tcp, or use another transport"
+        elif not mapping.takes_datagrams:
             path = mapping.target if mapping.leads_to_path else mapping.bind
             yield f"ports: transport udp can't use {path}; name a port, or use another transport"
 

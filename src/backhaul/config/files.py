@@ -4,17 +4,20 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from socket import SOCK_DGRAM, SOCK_STREAM
 from typing import Final, NamedTuple
 
 from backhaul.paths import is_folder
 
 from .address import Address
 from .errors import ConfigError
+from .kinds import kinds_of
 from .loader import load_usable
 from .ports import overlap
 from .schema import Config, ServerConfig
 
 _SUFFIX: Final = ".toml"
+_PORTS: Final = {SOCK_STREAM: "port", SOCK_DGRAM: "UDP port"}
 
 
 def find_files(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -85,9 +88,13 @@ class _Wanted(NamedTuple):
 def _wanted(config: Config) -> Iterator[_Wanted]:
     if isinstance(config, ServerConfig):
         yield _at("server.bind_addr", "port", config.bind_addr)
-        kind = "UDP port" if config.facts.datagrams else "port"
+        if config.facts.datagrams:
+            yield _at("server.bind_addr", "UDP port", config.bind_addr)
+        kinds = kinds_of(config)
         for owner in config.owners:
-            yield from (_at(f"server.{owner.table}ports", kind, mapping.address) for mapping in owner.ports)
+            for mapping in owner.ports:
+                for kind in sorted(kinds.of(mapping)):
+                    yield _at(f"server.{owner.table}ports", _PORTS[kind], mapping.address)
         if config.access_log.startswith("/"):
             yield _Wanted("server.access_log", "file", config.access_log)
     if page := config.page:

@@ -1,21 +1,22 @@
 """The grammar of ``ports``, the list of local ports and their targets.
 
     entry  = listen [ "=" target ]  |  range ":" port
-    listen = [ bind ":" ] ( port | range )  |  "unix:" path
+    listen = [ bind ":" ] ( port | range ) [ "/tcp" | "/udp" ]  |  "unix:" path
     target = [ host ":" ] ( port | range )  |  "unix:" path
     range  = port "-" port
     bind, host = IPv4 address | "[" IPv6 address "]" | host name
 
 An empty bind means all interfaces, an empty host the client's machine. A path names a Unix socket.
 
-A range maps to one target or to a range of equal length; without a target every port maps to itself.
+A range maps to one target or to a range of equal length; without a target every port maps to itself. A port without a
+protocol serves TCP, and UDP if ``accept_udp`` says so; on transport udp it serves UDP.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -26,7 +27,10 @@ from .errors import ConfigError
 from .keys import key
 from .messages import brief
 
+Protocol = Literal["", "tcp", "udp"]
+
 _ONE = range(1)  # a Unix socket: a single listener, with port 0
+_PROTOCOLS: Final[dict[str, Protocol]] = {"tcp": "tcp", "udp": "udp"}
 _RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
 
 
@@ -39,6 +43,8 @@ class PortMapping(Struct, frozen=True, gc=False):
     bind_host: str
     bind_port: int
     target: str
+    protocol: Protocol = ""
+    """The only one that the port serves; empty if the entry names none."""
 
     @property
     def bind(self) -> str:
@@ -57,8 +63,8 @@ class PortMapping(Struct, frozen=True, gc=False):
 
     @property
     def takes_datagrams(self) -> bool:
-        """True if the port can serve UDP users, too, which a Unix socket on either side rules out."""
-        return not self.leads_to_path and not self.address.is_path
+        """True if the port can serve UDP users, which a Unix socket on either side rules out."""
+        return self.protocol != "tcp" and not self.leads_to_path and not self.address.is_path
 
 
 def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
@@ -85,8 +91,11 @@ def parse_entry(entry: object) -> list[PortMapping]:
     if not isinstance(entry, str):
         raise ValueError('write it in quotes, such as "443" or "443=5201"')  # noqa: TRY004 - a user's mistake
     listen, target = _halves(entry)
+    listen, protocol = _protocol(listen)
+    if protocol == "udp" and target and names_path(target):
+        raise ValueError("a Unix socket serves TCP only; remove /udp, or name a port")
     host, ports = _listening(listen)
-    return [PortMapping(host, port, aim) for port, aim in zip(ports, _targets(target, ports), strict=True)]
+    return [PortMapping(host, port, aim, protocol) for port, aim in zip(ports, _targets(target, ports), strict=True)]
 
 
 def overlap(one: str, other: str) -> bool:
@@ -111,6 +120,17 @@ def _halves(entry: str) -> tuple[str, str | None]:
     if not _RANGE.fullmatch(listen) or not target.isdigit():
         raise ValueError('join the listening side and the target with "=", such as "127.0.0.2:443=5201"')
     return listen, target
+
+
+def _protocol(listen: str) -> tuple[str, Protocol]:
+    """Split off the protocol; paths of Unix sockets have slashes of their own."""
+    spot, slash, name = listen.rpartition("/")
+    if not slash or names_path(listen):
+        return listen, ""
+    protocol = _PROTOCOLS.get(name.strip())
+    if not protocol:
+        raise ValueError(f"no protocol {brief(name)}; write /tcp or /udp after the port")
+    return spot.strip(), protocol
 
 
 def _listening(text: str) -> tuple[str, range]:

@@ -44,8 +44,8 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
     accept_udp: Annotated[
         bool,
         key(
-            "Listen for UDP too, on every port of `ports`. v0.7.2 supports this on tcp; the other transports need "
-            "this program on both ends.",
+            "Listen for UDP too, on every port of `ports` without a protocol. v0.7.2 supports this on tcp; the other "
+            "transports need this program on both ends.",
             on=STREAM,
         ),
     ] = False

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from backhaul.config.messages import few, quoted, show
 from backhaul.config.tables import NAME
@@ -54,13 +54,16 @@ def _server(tunnel: Tunnel, services: Sequence[Service]) -> str:
         else:
             own["".join(service.clients)].append(service)
     host = tunnel.users_host
-    tables = [_table("server", tunnel.both | _token(tunnel, "") | tunnel.server, _ports(own[""], host))]
+    usual = _Usual(host, "accept_udp" in tunnel.server)
+    tables = [_table("server", tunnel.both | _token(tunnel, "") | tunnel.server, _ports(own[""], usual))]
     named = filter(None, tunnel.clients)
-    tables += [_table(f"server.clients.{name}", _token(tunnel, name), _ports(own[name], host)) for name in named]
+    tables += [_table(f"server.clients.{name}", _token(tunnel, name), _ports(own[name], usual)) for name in named]
     for number, ((group, clients), members) in enumerate(shared.items(), 1):
         name = group if NAME.fullmatch(group) else f"group{number}"
         tables.append(
-            _table(f"server.groups.{name}", {"clients": list(clients)} | dict(members[0].checks), _ports(members, host))
+            _table(
+                f"server.groups.{name}", {"clients": list(clients)} | dict(members[0].checks), _ports(members, usual)
+            )
         )
     return _HEADER + "\n".join(tables) + _rates(services, tunnel)
 
@@ -106,12 +109,10 @@ def _joined(one: Service, other: Service) -> Service:
     )
 
 
-def _udp(services: Sequence[Service], tunnel: Tunnel) -> None:
-    names = dict.fromkeys(service.name for service in services if service.datagrams)
-    if names:
+def _udp(services: Iterable[Service], tunnel: Tunnel) -> None:
+    """Open ports for UDP, too; those of one protocol name it in their entries."""
+    if any(service.streams and service.datagrams for service in services):
         tunnel.server["accept_udp"] = True
-        reason = f"every port opens for TCP and UDP, and only {few(list(names))} serves UDP"
-        tunnel.gaps.append(Gap("accept_udp", reason, "let the firewall close what is not wanted"))
 
 
 def _proxy_protocol(services: Iterable[Service], tunnel: Tunnel) -> None:
@@ -151,16 +152,30 @@ def _table(name: str, settings: Settings, entries: Iterable[str]) -> str:
     return "\n".join([f"[{name}]", *lines, *entries, ""])
 
 
-def _ports(services: Sequence[Service], host: str) -> Iterator[str]:
+class _Usual(NamedTuple):
+    """What an entry of ``ports`` need not name."""
+
+    host: str
+    datagrams: bool
+
+
+def _ports(services: Sequence[Service], usual: _Usual) -> Iterator[str]:
     """Yield the lines of the key ``ports``."""
     if not services:
         return
     yield "ports = ["
     for service in services:
-        listen = service.listen if ":" in service.listen else listener(host, service.listen)
-        entry = listen if listen == service.target else f"{listen}={service.target}"
+        listen = service.listen if ":" in service.listen else listener(usual.host, service.listen)
+        named = f"{listen}{_protocol(service, usual)}"
+        entry = named if listen == service.target else f"{named}={service.target}"
         yield f"    {show(entry)},  # {service.name}"
     yield "]"
+
+
+def _protocol(service: Service, usual: _Usual) -> str:
+    if not service.streams:
+        return "/udp"
+    return "/tcp" if usual.datagrams and not service.datagrams and not names_path(service.target) else ""
 
 
 def _rates(services: Iterable[Service], tunnel: Tunnel) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from backhaul.config import Address, ServerConfig
+from backhaul.config.kinds import kinds_of
 from backhaul.config.schema import Config
 from backhaul.errors import reason
 from backhaul.monitor.status import CLOSED
@@ -88,15 +89,12 @@ def _more(faults: int) -> Iterator[Finding]:
 
 
 def _uses(config: ServerConfig) -> list[Use]:
-    stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
-    uses = [Use("bind_addr", config.bind_addr, stream)]
+    uses = [Use("bind_addr", config.bind_addr, socket.SOCK_STREAM)]
     if config.facts.datagrams:
-        uses.append(Use("bind_addr", config.bind_addr, datagram))
+        uses.append(Use("bind_addr", config.bind_addr, socket.SOCK_DGRAM))
+    kinds = kinds_of(config)
     for mapping in config.all_ports:
-        if not config.facts.datagrams:
-            uses.append(Use("ports", mapping.address, stream))
-        if config.facts.datagrams or (config.accept_udp and mapping.takes_datagrams):
-            uses.append(Use("ports", mapping.address, datagram))
+        uses += [Use("ports", mapping.address, kind) for kind in sorted(kinds.of(mapping))]
     return [*uses, _page(config.page)] if config.page else uses
 
 

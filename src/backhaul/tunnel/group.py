@@ -4,11 +4,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from socket import SOCK_STREAM
 from typing import Any
 
 from backhaul.addresses import plain_ip
 from backhaul.config import ServerConfig
 from backhaul.config.groups import CONNECTION, ServedGroup
+from backhaul.config.kinds import kinds_of
 from backhaul.net.endpoints import Address, peer_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
@@ -24,7 +26,7 @@ from .balance import Balance, make_balance
 from .news import News
 from .port import Port
 from .ports import Ports
-from .ports_setup import kinds_of, user_options
+from .ports_setup import user_options
 from .server import ServerTunnel
 from .timings import Timings
 from .udp_ports import UdpListener, room_of
@@ -356,10 +358,12 @@ class Group:
 
 
 def _check_of(config: ServerConfig, group: ServedGroup) -> Check | None:
-    """Return the health check of a group's clients: of the target of its first port; None without one."""
-    if not group.health or not group.ports:
+    """Return the health check of a group's clients: of the target of its first port for TCP; None without one."""
+    kinds = kinds_of(config)
+    target = next((mapping.target for mapping in group.ports if SOCK_STREAM in kinds.of(mapping)), "")
+    if not group.health or not target:
         return None
     path = group.health.removeprefix("http:") if group.health != CONNECTION else ""
     preface = header_without_addresses(config.proxy_version) if config.proxy_version else b""
     times = group.health_interval, group.health_rise, group.health_fall
-    return Check(0, group.ports[0].target, path, *times, preface=preface)
+    return Check(0, target, path, *times, preface=preface)

@@ -4,11 +4,12 @@ import errno
 import functools
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
 from typing import Any
 
 from backhaul.config import PortMapping
+from backhaul.config.kinds import Kinds
 from backhaul.errors import reason
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
@@ -24,14 +25,11 @@ from .timings import Timings
 
 log = logging.getLogger("backhaul.server")
 
-Kinds = frozenset[SocketKind]
-"""The kinds of users that ports serve: SOCK_STREAM for TCP, SOCK_DGRAM for UDP."""
-
 
 class Ports:
     """All local ports of a server; ``accepted(port, sock, address)`` receives the users.
 
-    A port is open for TCP, for UDP or for both, depending on ``served``. A port that cannot be opened, or only for one
+    A port is open for TCP, for UDP or for both, as ``served`` says. A port that cannot be opened, or only for one
     of both, stays listed and is retried.
     """
 
@@ -88,31 +86,23 @@ class Ports:
         """Open all ports for users of these kinds, and close them for all others; present TCP users stay."""
         if kinds == self._served:
             return
-        self._warn_of_users(self._served - kinds)
-        if SOCK_DGRAM not in kinds:
-            self.close_datagrams()
-        self._served = kinds
-        for port in self.all.values():
-            if SOCK_STREAM not in kinds:
-                port.close_streams()
-            self._open(port)
-        self._settle()
+        before, self._served = self._served, kinds
+        self._refit([(port, before.of(port.mapping)) for port in self.all.values()])
 
     def close_datagrams(self) -> None:
         """Accept no more datagrams; flows end."""
-        self._served -= {SOCK_DGRAM}
+        self._served = self._served.without_datagrams()
         for port in self.all.values():
             port.close_datagrams()
 
     def retarget(self, mappings: Iterable[PortMapping]) -> None:
-        """Change the targets of these ports for future users."""
+        """Change the targets of these ports, and the kinds of their users, for future users."""
+        changed = []
         for mapping in mappings:
             port = self.all[mapping.bind_host, mapping.bind_port]
+            changed.append((port, self._served.of(port.mapping)))
             port.mapping = mapping
-            if not mapping.takes_datagrams:
-                port.close_datagrams()
-            self._open(port)
-        self._settle()
+        self._refit(changed)
 
     def retry(self) -> bool:
         """Try to open the ports that are down; return whether all are open."""
@@ -158,13 +148,17 @@ class Ports:
         while self.all:
             self.all.popitem()[1].close()
 
-    def _warn_of_users(self, closed: Kinds) -> None:
-        """Log that ports with users close for their kind."""
-        ports = self.all.values()
-        if SOCK_DGRAM in closed and any(port.udp.flows for port in ports):
-            log.warning("ports: closed for UDP, their flows have ended; `accept_udp = true` keeps both")
-        if SOCK_STREAM in closed and any(port.open for port in ports):
-            log.warning("ports: closed for TCP, which udp does not carry; users in flight stay, waiting ones are reset")
+    def _refit(self, changed: Iterable[tuple[Port, frozenset[SocketKind]]]) -> None:
+        """Open ports for the kinds of users that they have now, and close them for those that they had before."""
+        closed = [(port, before - self._served.of(port.mapping)) for port, before in changed]
+        _warn_of_users(closed)
+        for port, kinds in closed:
+            if SOCK_STREAM in kinds:
+                port.close_streams()
+            if SOCK_DGRAM in kinds:
+                port.close_datagrams()
+            self._open(port)
+        self._settle()
 
     def _open(self, port: Port) -> None:
         """Open a port for TCP and UDP, as far as it is not."""
@@ -175,8 +169,9 @@ class Ports:
             port.refuse()
 
     def _failures(self, port: Port) -> Iterator[str]:
+        kinds = self._served.of(port.mapping)
         try:
-            if SOCK_STREAM in self._served:
+            if SOCK_STREAM in kinds:
                 port.listen(
                     self._poller,
                     self._listeners,
@@ -187,10 +182,10 @@ class Ports:
         except OSError as error:
             yield reason(error)
         try:
-            if SOCK_DGRAM in self._served and port.mapping.takes_datagrams:
+            if SOCK_DGRAM in kinds:
                 port.listen_datagrams(self._listen_datagrams)
         except OSError as error:
-            yield f"UDP: {reason(error)}" if SOCK_STREAM in self._served else reason(error)
+            yield f"UDP: {reason(error)}" if SOCK_STREAM in kinds else reason(error)
 
     def _settle(self) -> None:
         """Report the outcome of attempts to open ports, and repeat those that have failed."""
@@ -205,3 +200,11 @@ class Ports:
             error.errno,
             f"port {port.name}: user not accepted: {error.strerror}; this user is closed, others continue{remedy}",
         )
+
+
+def _warn_of_users(closed: Sequence[tuple[Port, frozenset[SocketKind]]]) -> None:
+    """Log that ports with users close for their kind."""
+    if any(SOCK_DGRAM in kinds and port.udp.flows for port, kinds in closed):
+        log.warning("ports: closed for UDP, their flows have ended; `accept_udp = true` or /udp keeps them")
+    if any(SOCK_STREAM in kinds and port.open for port, kinds in closed):
+        log.warning("ports: closed for TCP; users in flight stay, others need a transport or an entry for TCP")

@@ -3,7 +3,6 @@
 import functools
 import socket
 from collections.abc import Callable
-from socket import SOCK_DGRAM, SOCK_STREAM
 from typing import Any
 
 from backhaul.config import ServerConfig
@@ -11,21 +10,12 @@ from backhaul.config.schema import ProxyVersion
 from backhaul.net.sockets import SocketOptions
 from backhaul.wire import proxy
 
-from .ports import Kinds
-
 
 def user_options(config: ServerConfig) -> SocketOptions:
     """Return the options of users' connections."""
     # The target has decided in which pieces it sends. Nagle's algorithm here would hold the second piece of an answer
     # until the user's delayed acknowledgement of the first (measured: 44 ms).
     return SocketOptions(nodelay=True, keepalive=config.keepalive_period)
-
-
-def kinds_of(config: ServerConfig) -> Kinds:
-    """Return the kinds of users that ports serve."""
-    if config.facts.datagrams:
-        return frozenset({SOCK_DGRAM})
-    return frozenset({SOCK_STREAM, SOCK_DGRAM} if config.accept_udp else {SOCK_STREAM})
 
 
 Preface = Callable[[socket.socket, tuple[Any, ...]], bytes]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backhaul.config import ServerConfig
+from backhaul.config.kinds import kinds_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.state import ServedState, SessionState
@@ -26,7 +27,7 @@ from .news import News
 from .outcomes import Outcomes, Report
 from .places import Places
 from .ports import Ports
-from .ports_setup import kinds_of, user_options
+from .ports_setup import user_options
 from .timings import Timings
 from .udp_ports import FlowDispatcher
 from .unix_targets import warn_of_paths

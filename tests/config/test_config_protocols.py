@@ -1,0 +1,77 @@
+"""Ports for one protocol beside others of a configuration."""
+
+from pathlib import Path
+
+import pytest
+from tests.support.config import problems
+
+from backhaul.config import ServerConfig
+from backhaul.config.files import clashes
+from backhaul.config.loader import parse
+
+SERVER = '[server]\nbind_addr = ":3080"\ntoken = "x"\n'
+TCP = 'transport = "tcp"\n'
+
+
+def of(lines: str) -> str:
+    """Return the text of a server with these lines."""
+    return SERVER + (lines if "transport" in lines else TCP + lines)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'ports = ["3080/udp"]',
+        'ports = ["3080/udp"]\naccept_udp = true',
+        'ports = ["80/udp"]\nweb_port = 80',
+        'transport = "udp"\nports = ["80/udp"]',
+    ],
+)
+def test_a_port_for_udp_leaves_that_of_tcp(lines: str) -> None:
+    config = parse(of(lines))
+    assert isinstance(config, ServerConfig)
+    assert [mapping.protocol for mapping in config.ports] == ["udp"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('ports = ["3080/tcp"]', "server.ports: port 3080 is taken by bind_addr :3080; choose another for one of them"),
+        (
+            'transport = "udp"\nports = ["3080/udp"]',
+            "server.ports: port 3080 is taken by bind_addr :3080; choose another for one of them",
+        ),
+        (
+            'ports = ["80/tcp"]\nweb_port = 80',
+            "server.web_port: port 80 is listed in ports too; choose another for one of them",
+        ),
+        (
+            'transport = "udp"\nports = ["443/tcp"]',
+            "server.ports: transport udp can't carry TCP for 443; remove /tcp, or use another transport",
+        ),
+        (
+            'ports = ["53/tcp", "53/udp=54"]',
+            'server.ports: entry "53/udp=54": listens on port 53, as entry "53/tcp" does; remove one of them',
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(lines: str, problem: str) -> None:
+    assert problems(of(lines)) == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "taken"),
+    [
+        ('ports = ["53/udp"]', 'ports = ["53/tcp"]', []),
+        ('ports = ["53/udp"]', 'ports = ["53"]', []),
+        ('ports = ["53/udp"]', 'ports = ["53"]\naccept_udp = true', ["server.ports: UDP port 53"]),
+        ('ports = ["53"]\naccept_udp = true', 'ports = ["53"]\naccept_udp = true', ["server.ports: port 53"] * 2),
+        ('ports = ["53/udp"]', 'transport = "udp"\nports = ["53"]', ["server.ports: UDP port 53"]),
+        ('ports = ["3081/udp"]', 'transport = "udp"', ["server.bind_addr: UDP port 3081"]),
+    ],
+)
+def test_ports_of_two_files_clash_by_protocol(first: str, other: str, taken: list[str]) -> None:
+    one, two = parse(of(first)), parse(of(other).replace("3080", "3081"))
+    found = list(clashes({Path("a.toml"): one, Path("b.toml"): two}))
+    assert len(found) == len(taken)
+    assert all(part.removeprefix("server.ports: ") in line for part, line in zip(taken, found, strict=True))

@@ -1,0 +1,82 @@
+"""Ports for one protocol, ``51820/udp`` and ``443/tcp``, on every stream transport."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from msgspec.structs import replace
+from tests.support.datagrams import UdpNet
+from tests.support.net import HOST, echo, free_port, until
+from tests.support.tunnel import Tunnel, change
+from tests.support.udp_clients import insist
+
+
+@pytest.fixture(params=["tcp", "tcpmux", "ws", "wssmux"])
+async def udp_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
+    """Provide a net of each carrier."""
+    async with UdpNet(request.param) as net:
+        yield net
+
+
+async def tunnel_of(net: UdpNet, protocol: str, lines: str = "") -> Tunnel:
+    """Start both ends with a port for one protocol, whose target serves both."""
+    target = await net.echo()
+    net.udp_echo(port=target)
+    port, bind_port = free_port(), free_port()
+    server = await net.server(bind_port, [f"{HOST}:{port}/{protocol}={HOST}:{target}"], lines)
+    tunnel = Tunnel(server, await net.client(bind_port), bind_port, [port], net)
+    await until(lambda: tunnel.connected)
+    return tunnel
+
+
+def free_for(kind: socket.SocketKind, port: int) -> bool:
+    """Return whether nothing listens on a port."""
+    with contextlib.closing(socket.socket(type=kind)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1 if kind == socket.SOCK_STREAM else 0)
+        try:
+            sock.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+async def test_a_port_for_udp_serves_udp_only(udp_net: UdpNet) -> None:
+    tunnel = await tunnel_of(udp_net, "udp")
+    await insist(udp_net.udp(tunnel.ports[0]))
+    assert free_for(socket.SOCK_STREAM, tunnel.ports[0])
+
+
+async def test_a_port_for_tcp_serves_tcp_only(udp_net: UdpNet) -> None:
+    tunnel = await tunnel_of(udp_net, "tcp", "accept_udp = true")
+    await echo(await tunnel.user(), b"hello")
+    assert free_for(socket.SOCK_DGRAM, tunnel.ports[0])
+
+
+async def test_a_reload_changes_the_protocol_and_keeps_users_of_tcp(
+    udp_net: UdpNet, caplog: pytest.LogCaptureFixture
+) -> None:
+    tunnel = await tunnel_of(udp_net, "tcp")
+    (port,) = tunnel.ports
+    user = await tunnel.user()
+    await echo(user, b"hello")
+    mapping = tunnel.server.config.ports[0]
+    await change(tunnel.server, ports=(replace(mapping, protocol="udp"),))
+    assert free_for(socket.SOCK_STREAM, port)
+    await insist(udp_net.udp(port))
+    await echo(user, b"still")
+    await change(tunnel.server, ports=(replace(mapping, protocol=""),))
+    assert free_for(socket.SOCK_DGRAM, port)
+    assert not len(tunnel.server.relay.flows)
+    await echo(await tunnel.user(), b"again")
+    closed = [line.partition(";")[0] for line in caplog.messages if "ports: closed" in line]
+    assert closed == ["ports: closed for TCP", "ports: closed for UDP, their flows have ended"]
+
+
+async def test_draining_and_resuming_keep_the_protocol(udp_net: UdpNet) -> None:
+    tunnel = await tunnel_of(udp_net, "udp")
+    await tunnel.server.drain()
+    assert free_for(socket.SOCK_STREAM, tunnel.ports[0])
+    await tunnel.server.resume()
+    await insist(udp_net.udp(tunnel.ports[0]))
+    assert free_for(socket.SOCK_STREAM, tunnel.ports[0])
