@@ -70,6 +70,11 @@ def test_no_name_is_taken_for_a_command(capsys: pytest.CaptureFixture[str]) -> N
         assert ended(capsys, "convert", name)[0] == 2
 
 
+def test_a_name_may_hold_a_space(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my frps.toml").write_text("bindPort = 7000")
+    assert ended(capsys, "convert", "my frps.toml")[0] == 0
+
+
 def test_a_file_that_cannot_be_read_or_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing.toml: cannot be read: No such file" in ended(capsys, "convert", "missing.toml")[2]
     Path("bytes.toml").write_bytes(b"\xff")

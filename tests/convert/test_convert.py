@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backhaul.config import ClientConfig, ConfigError, ServerConfig
@@ -27,6 +27,8 @@ VALUES = (
 DATA = Path(__file__).parents[1] / "data" / "convert"
 CASES = sorted(folder.name for folder in DATA.iterdir())
 NEW = f"{PREFIX}a-new-token-of-this-test"
+PAGE_OF_INI = "[common]\ndashboard_port = 2\ndashboard_tls_cert_file = a\ndashboard_tls_key_file = b\n"
+FROM_A_FILE = "auth.tokenSource.file.path = '/etc/frp/token'"
 SECRETS = ("a-password", "a-key-of", "a-secret-of", "spruce", "another-token", "24681357", "123456", NEW)
 
 
@@ -117,6 +119,8 @@ def test_the_list_of_losses_names_no_secret(case: str) -> None:
         ("ssh -R 1:2:3", "", "ssh: expected -R and a host"),
         ("ssh -R '1:2:3 host", "", "ssh: no command line of ssh"),
         ("ssh --secret host", "", "ssh: no command line of ssh"),
+        ("ssh -R 1:2:3 ssh://", "", "ssh: expected -R and a host"),
+        ("ssh -R 1:2:3 ssh://a-secret-of@[::1", "", "ssh: no command line of ssh"),
     ],
 )
 def test_a_file_without_meaning_is_refused_with_the_remedy(text: str, name: str, words: str) -> None:
@@ -156,7 +160,102 @@ def test_clients_have_names_that_differ_and_suit_a_table() -> None:
     ]
 
 
-@given(st.text(alphabet="ssh -Ro:[]/@1a'\"\n\0=", max_size=40))
+def test_no_name_of_a_client_is_used_twice() -> None:
+    sources = [Source("serverAddr='a'", f"{folder}/client2.toml") for folder in "xy"]
+    assert list(convert(sources, Tokens()).texts) == ["server.toml", "client-client2.toml", "client-client3.toml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "ends"),
+    [
+        ("bindPort = 1", "x.toml", ["server"]),
+        ("auth.token = 'spruce'", "x/frps.toml", ["server"]),
+        ("[common]\nbind_addr = ::", "x.ini", ["server"]),
+        ("[common]\ndashboard_port = 7500", "x.ini", ["server"]),
+        ("[common]\ntoken = spruce", "x/frps.ini", ["server"]),
+        ("[common]\nserver_addr = ::1", "frps/frpc.ini", ["server", "client"]),
+        ("[common]\ntoken = spruce\n[web]\nremote_port = 1\nlocal_port = 2", "x.ini", ["server", "client"]),
+    ],
+)
+def test_the_end_of_a_file_is_known_by_its_settings_or_its_name(text: str, name: str, ends: list[str]) -> None:
+    assert list(convert([Source(text, name)], Tokens()).texts) == [f"{end}.toml" for end in ends]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "lines"),
+    [
+        # INI that is TOML as well, and values in quotes
+        ('[common]\nbind_port = 7001\ntoken = "spruce"', "frps.ini", {':7001"', 'token = "spruce"'}),
+        ("[common]\nserver_addr = a\ntoken = 'it''s'", "frpc.ini", {"token = \"'it''s'\""}),
+        ("[common]\nserver_addr = `a`\nserver_port = '7001'", "frpc.ini", {'bind_addr = "0.0.0.0:7001"'}),
+        ("bindPort = 1\ntransport.tcpKeepalive = 1", "frps.toml", {"keepalive_period = 1"}),
+        ("[server]\nbind_addr = ':1'\ntransport.type = 'websocket'", "s.toml", {'transport = "ws"'}),
+        ("bindPort = 1\nwebServer.port = 2\nwebServer.tls.keyFile = 'x'", "frps.toml", {"web_port = 2"}),
+    ],
+)
+def test_a_setting_becomes_a_line(text: str, name: str, lines: set[str]) -> None:
+    found = convert([Source(text, name)], Tokens()).texts["server.toml"]
+    assert [line for line in lines if line not in found] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "key"),
+    [
+        ("bindPort = 1\ntransport.tcpKeepalive = -1", "frps.toml", "keepalive_period"),
+        ("bindPort = 1\nwebServer.port = 2\nwebServer.tls.keyFile = 'x'", "frps.toml", "web_key"),
+        (f"{PAGE_OF_INI}dashboard_tls_mode = false", "frps.ini", "web_cert"),
+    ],
+)
+def test_a_setting_without_effect_becomes_none(text: str, name: str, key: str) -> None:
+    assert key not in convert([Source(text, name)], Tokens()).texts["server.toml"]
+
+
+def test_a_page_without_a_login_is_no_loss() -> None:
+    assert all(
+        "webServer" not in gap.key for gap in convert([Source("webServer.port = 2", "frps.toml")], Tokens()).gaps
+    )
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_port_for_tcp_and_udp_has_the_settings_of_both(order: tuple[int, int]) -> None:
+    proxies = [
+        "[[proxies]]\nlocalPort = 1\nremotePort = 2\ntransport.proxyProtocolVersion = 'v2'",
+        "[[proxies]]\nlocalPort = 1\nremotePort = 2\ntype = 'udp'\ntransport.bandwidthLimit = '1MB'",
+    ]
+    text = "\n".join(["serverAddr = 'a'", *(proxies[number] for number in order)])
+    server = convert([Source(text, "frpc.toml")], Tokens()).texts["server.toml"]
+    for line in ('proxy_protocol = "v2"', "accept_udp = true", "rate = 8388608"):
+        assert line in server
+
+
+def test_a_group_of_ini_may_have_a_number() -> None:
+    text = "[common]\nserver_addr = a.b\n[web]\nlocal_port = 1\nremote_port = 2\ngroup = 7\ngroup_key = 8"
+    files = convert([Source(text, f"{name}/frpc.ini") for name in "xy"], Tokens())
+    assert "[server.groups.7]" in files.texts["server.toml"]
+
+
+@pytest.mark.parametrize("token", ["", "auth.token = 'spruce'\n"])
+def test_each_of_several_clients_has_a_token_in_its_own_file(token: str) -> None:
+    """The server could not tell clients apart by the token in one file."""
+    sources = [Source(f"{token}serverAddr = 'a'", "x.toml"), Source("serverAddr = 'a'\n" + FROM_A_FILE, "y.toml")]
+    texts = convert(sources, Tokens()).texts
+    for name, made in (("x", NEW), ("y", f"{NEW}-2")):
+        assert f'token = "{made}"' in texts[f"client-{name}.toml"]
+        assert f'[server.clients.{name}]\ntoken = "{made}"' in texts["server.toml"]
+    assert all("token_file" not in text for text in texts.values())
+
+
+def test_a_token_of_one_file_is_preferred_to_the_name_of_another() -> None:
+    sources = [Source("serverAddr = 'a'\nauth.token = 'spruce'", "frpc.toml"), Source(FROM_A_FILE, "frps.toml")]
+    for text in convert(sources, Tokens()).texts.values():
+        assert 'token = "spruce"' in text
+        assert "token_file" not in text
+
+
+@given(st.text(alphabet="ssh -Ro:[]/@1²a'\"\n\0=", max_size=40))
+@example("1:2:3 ssh://[::1")
+@example("1:2:3 -oConnectTimeout=² host")
+@example("/run/x.sock host")
 def test_no_command_line_makes_a_traceback(rest: str) -> None:
     try:
         assert convert([Source(f"ssh -R {rest}")], Tokens())

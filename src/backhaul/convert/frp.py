@@ -10,7 +10,8 @@ from .frp_proxies import service, skipped
 from .gaps import FRP, gaps
 from .table import Table
 
-_PORT: Final = 7000  # where a server of frp listens unless it is told otherwise
+PORT: Final = 7000
+"""The port of a server of frp, unless it is told otherwise."""
 _TRANSPORTS: Final = {
     ("tcp", True): "tcpmux",
     ("tcp", False): "tcp",
@@ -24,7 +25,7 @@ _TRANSPORTS: Final = {
 def client(table: Table) -> Draft:
     """Convert a client's file, which lists the ports of the server as well."""
     draft = Draft(name=table.look("user"))
-    port = table.number("serverPort", _PORT)
+    port = table.number("serverPort", PORT)
     draft.client["remote_addr"] = address(table.text("serverAddr", "0.0.0.0"), port)
     draft.server["bind_addr"] = f"0.0.0.0:{port}"
     draft.both |= _tunnel(table, draft)
@@ -44,7 +45,7 @@ def client(table: Table) -> Draft:
 def server(table: Table) -> Draft:
     """Convert a server's file, which has no ports."""
     draft = Draft()
-    bind = address(table.text("bindAddr", "0.0.0.0"), table.number("bindPort", _PORT))
+    bind = address(table.text("bindAddr", "0.0.0.0"), table.number("bindPort", PORT))
     draft.server["bind_addr"] = bind
     draft.both |= _tunnel(table, draft)
     if table.flag("transport.tls.force", default=False):
@@ -52,7 +53,7 @@ def server(table: Table) -> Draft:
     draft.server |= _common(table, draft)
     files = {"tls_cert": table.text("transport.tls.certFile"), "tls_key": table.text("transport.tls.keyFile")}
     draft.server |= {key: path for key, path in files.items() if path}
-    if period := table.number("transport.tcpKeepalive"):
+    if (period := table.number("transport.tcpKeepalive")) > 0:
         draft.server["keepalive_period"] = period
     if table.flag("enablePrometheus", default=False):
         draft.server["metrics"] = ["default", "prometheus"]

@@ -6,11 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from .draft import ConvertError
+from .frp import PORT
 
 _FLAGS: Final = {"true": True, "false": False}
 _LISTS: Final = frozenset({"start", "includes", "customDomains", "locations", "allowUsers"})
 _RANGE: Final = "range:"
-_TEXTS: Final = frozenset({"auth.token", "webServer.password", "webServer.user", "loadBalancer.groupKey", "user"})
+_TEXTS: Final = frozenset(
+    {"auth.token", "webServer.password", "webServer.user", "loadBalancer.group", "loadBalancer.groupKey", "user"}
+)
+_OF_A_SERVER: Final = ("bind_", "dashboard_", "proxy_bind_", "vhost_")
+"""The beginnings of names that only the file of a server has."""
+_QUOTED: Final = re.compile(r"(['\"`])((?:(?!\1).)*)\1")
 
 # Names that differ in more than their spelling; a dot at the end stands for a group of settings.
 _COMMON: Final = {
@@ -42,7 +48,6 @@ _COMMON: Final = {
     "tls_only": "transport.tls.force",
     "tls_": "transport.tls.",
     "token": "auth.token",
-    "vhost_http": "vhostHTTP",
     "tcpmux_httpconnect_port": "tcpmuxHTTPConnectPort",
 }
 _IN_TRANSPORT: Final = (
@@ -79,12 +84,19 @@ def read(text: str, file: str) -> dict[str, object]:
     common = parser["common"]
     document = _nested(_translated(common, _COMMON))
     sections = [parser[name] for name in parser.sections() if name != "common"]
-    if "bind_port" in common or "bind_addr" in common:
-        return document | ({"httpPlugins": [dict(section) for section in sections]} if sections else {})
-    document["serverPort"] = document.get("serverPort", 7000)
+    if _is_of_a_server(common, file):
+        plugins = {"httpPlugins": [dict(section) for section in sections]} if sections else {}
+        return {"bindPort": PORT} | document | plugins
     visitors = [section for section in sections if section.get("role") == "visitor"]
     proxies = [proxy for section in sections if section not in visitors for proxy in _proxies(section)]
-    return document | {"proxies": proxies, "visitors": [_proxy(visitor) for visitor in visitors]}
+    named = {"proxies": proxies, "visitors": [_proxy(visitor) for visitor in visitors]}
+    return {"serverPort": PORT} | document | named
+
+
+def _is_of_a_server(common: Mapping[str, str], file: str) -> bool:
+    if "server_addr" in common:
+        return False
+    return "frps" in file or any(name.startswith(_OF_A_SERVER) for name in common)
 
 
 def _line(error: configparser.Error) -> int:
@@ -112,16 +124,16 @@ def _proxy(section: configparser.SectionProxy) -> dict[str, object]:
     return named | _nested(_translated({name: section[name] for name in section if name != "role"}, _PROXY))
 
 
-def _translated(section: Mapping[str, str | None], names: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+def _translated(section: Mapping[str, str], names: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     for name, value in section.items():
-        path = _path(name, names)
-        yield path, _value(path, value or "")
+        path, quoted = _path(name, names), _QUOTED.fullmatch(value)
+        yield path, _value(path, quoted[2] if quoted else value)
 
 
 def _path(name: str, names: Mapping[str, str]) -> str:
     if name in names:
         return names[name]
-    group = max((one for one in names if one.endswith("_") and name.startswith(one)), key=len, default="")
+    group = next((one for one in names if one.endswith("_") and name.startswith(one)), "")
     prefix = "transport." if name in _IN_TRANSPORT and names is _COMMON else names.get(group, "")
     return prefix + re.sub(r"_(\w)", lambda found: found[1].upper(), name.removeprefix(group))
 

@@ -65,11 +65,13 @@ def _document(source: Source) -> dict[str, object]:
     if "{{" in source.text:
         raise ConvertError(f"{source.name}: holds a template; put the values in the place of {{{{ … }}}}")
     try:
-        return tomllib.loads(source.text)
+        document = tomllib.loads(source.text)
     except (ValueError, RecursionError) as error:
         if any(line.strip() == "[common]" for line in source.text.splitlines()):
             return frp_ini.read(source.text, source.name)
         raise ConvertError(f"{source.name}: {toml_mistake(source.text, error)}") from None
+    # INI with nothing but numbers and quoted texts is TOML as well.
+    return frp_ini.read(source.text, source.name) if isinstance(document.get("common"), dict) else document
 
 
 def _of_premium(document: dict[str, object], table: Table, file: str) -> Draft:

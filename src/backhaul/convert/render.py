@@ -30,7 +30,7 @@ class Files:
 def files(tunnel: Tunnel) -> Files:
     """Return the text of each end that the tunnel describes."""
     tunnel.both["security"] = "required"
-    if tunnel.server and not (tunnel.clients or tunnel.services or "ports" in tunnel.server):
+    if not (tunnel.clients or tunnel.services or "ports" in tunnel.server):
         tunnel.gaps.append(Gap("ports", "the client's file names them", "convert both files together"))
     services = _sound(tunnel)
     _udp(services, tunnel)

@@ -25,6 +25,8 @@ _REASONS: Final = {
     "-w": ("ports are carried, not networks", "run WireGuard through the tunnel"),
     "-b": ("the system chooses the source address", "name an interface with bind_interface"),
 }
+_TIMEOUT: Final = "connecttimeout"
+_SECONDS: Final = re.compile(r"\d{1,9}", re.ASCII)
 _KEPT: Final = frozenset(  # options of -o that this program does not need
     {"batchmode", "exitonforwardfailure", "loglevel", "serveralivecountmax", "serveraliveinterval"}
     | {"stricthostkeychecking", "tcpkeepalive", "userknownhostsfile"}
@@ -33,9 +35,8 @@ _KEPT: Final = frozenset(  # options of -o that this program does not need
 
 def read(line: str) -> Draft:
     """Convert a command line; raise ConvertError for one that forwards no port of the server."""
-    options, destination = _parsed(line)
+    options, host = _parsed(line)
     draft = Draft(both={"transport": "tcpmux", "encryption": True})
-    host = destination.rpartition("@")[2]
     draft.client["remote_addr"] = address(host, _SERVER_PORT)
     draft.server["bind_addr"] = f"0.0.0.0:{_SERVER_PORT}"
     for number, spec in enumerate(value for flag, value in options if flag == "-R"):
@@ -52,18 +53,25 @@ def is_command(text: str) -> bool:
 
 
 def _parsed(line: str) -> tuple[list[tuple[str, str]], str]:
-    """Return the options, which may follow the destination as well, and the host with its user."""
+    """Return the options, which may follow the destination as well, and the host."""
     try:
         program, *words = shlex.split(line)
         known = _PROGRAMS[program.rpartition("/")[2]]
         options, rest = getopt.getopt(words, known)
         more, _ = getopt.getopt(rest[1:], known)
+        host = _host(rest[0]) if rest else ""
     except (ValueError, getopt.GetoptError):
         raise ConvertError(f"{_NAME}: no command line of ssh; put all of it into one pair of quotes") from None
-    if not rest or not any(flag == "-R" for flag, _ in options + more):
+    if not host or not any(flag == "-R" for flag, _ in options + more):
         raise ConvertError(f"{_NAME}: expected -R and a host; name the command line that publishes the port")
-    parts = urlsplit(rest[0])
-    return options + more, (parts.hostname or "") if parts.scheme == "ssh" else rest[0]
+    return options + more, host
+
+
+def _host(destination: str) -> str:
+    """Return the host of a destination, which may be a URL, and may have a user; raise ValueError for a wrong URL."""
+    if destination.startswith("ssh://"):
+        return urlsplit(destination).hostname or ""
+    return destination.rpartition("@")[2]
 
 
 def _forward(spec: str, title: str, draft: Draft) -> None:
@@ -105,7 +113,7 @@ def _settings(options: list[tuple[str, str]]) -> Settings:
     interface = next((value for flag, value in options if flag == "-B"), "")
     settings: Settings = {"bind_interface": interface} if interface else {}
     for name, value in _named(options):
-        if name.lower() == "connecttimeout" and value.isdigit():
+        if name.lower() == _TIMEOUT and _SECONDS.fullmatch(value):
             settings["dial_timeout"] = int(value)
     return settings
 
@@ -126,6 +134,9 @@ def _gaps(options: list[tuple[str, str]], host: str) -> Iterator[Gap]:
     for flag in dict.fromkeys(flag for flag, _ in options):
         if flag not in _HARMLESS | _LOGIN | {"-R", "-B", "-o"}:
             yield Gap(f"{_NAME}: {flag}", *_REASONS.get(flag, ("no counterpart", NOTHING)))
-    for name, _ in _named(options):
-        if name.lower() not in _KEPT | {"connecttimeout"}:
+    for name, value in _named(options):
+        if name.lower() == _TIMEOUT:
+            if not _SECONDS.fullmatch(value):
+                yield Gap(f"{_NAME}: -o {name}", "expected a whole number of seconds", "set dial_timeout of the client")
+        elif name.lower() not in _KEPT:
             yield Gap(f"{_NAME}: -o {name}", "no counterpart", "check whether the tunnel needs it")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from backhaul.config.messages import few
 from backhaul.config.tables import NAME
@@ -51,7 +52,8 @@ def _names(clients: Sequence[Draft]) -> list[str]:
     names: list[str] = []
     for number, draft in enumerate(clients, 1):
         usable = NAME.fullmatch(draft.name) and draft.name not in names
-        names.append(draft.name if usable else f"client{number}")
+        numbered = (f"client{one}" for one in count(number))
+        names.append(draft.name if usable else next(name for name in numbered if name not in names))
     return names
 
 
@@ -61,7 +63,7 @@ def _add_services(whole: Tunnel, names: Sequence[str], clients: Sequence[Draft],
     for name, draft in zip(names, clients, strict=True):
         for title, service in draft.services.items():
             other = known.pop(title, service)
-            joined = replace(service, listen=service.listen or other.listen, clients=(name,) if name else ())
+            joined = replace(service, listen=other.listen, clients=(name,) if name else ())
             streams, datagrams = service.streams and other.streams, service.datagrams or other.datagrams
             whole.services.append(replace(joined, streams=streams, datagrams=datagrams))
     whole.services += known.values()
@@ -77,9 +79,11 @@ def _choose_tokens(
     common = [token for token in found[0] if all(token in tokens for tokens in found)] if found else []
     if found and not common:
         raise ConvertError("the files have different tokens; convert the files of one tunnel")
-    if not common and "token_file" in whole.both:
+    if common:
+        whole.both.pop("token_file", None)
+    elif "token_file" in whole.both:
         return
-    if not common:
+    else:
         whole.gaps.append(Gap("token", "none was found, so a new one was made", "both ends need the same"))
     whole.tokens[""] = common[0] if common else new_token()
 
