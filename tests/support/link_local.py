@@ -1,10 +1,12 @@
-"""A tunnel between link-local addresses: of the server, a user's port and a target.
+"""Link-local addresses: of a server, a user's port and a target, of the page, and of a web server for events.
 
-A test runs it, in a separate network whose interface ``lo`` has the address fe80::a. It prints each transport.
+A test runs it, in a separate network whose interface ``lo`` has the address fe80::a. It prints each transport, and the
+finding of the doctor about the server's addresses.
 """
 
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import uvloop
 from tests.support.datagrams import FLOWS, UdpPeer
@@ -13,7 +15,12 @@ from tests.support.targets import serve_echo
 from tests.support.tunnel import NO_WAIT, client_config, server_config
 
 from backhaul.client import Client
+from backhaul.doctor.circumstances import Circumstances
+from backhaul.doctor.ports import examine
+from backhaul.monitor.http import HttpServer
+from backhaul.monitor.http_messages import Request, Response
 from backhaul.server import Server
+from backhaul.system.event_ways import way_to
 
 HOST = "fe80::a%lo"
 
@@ -28,6 +35,31 @@ async def main() -> None:
     for transport in FLOWS:
         await use(transport, *(free_port() for _ in range(3)))
         print(transport)  # noqa: T201
+    await tell()
+    print(finding())  # noqa: T201
+
+
+async def tell() -> None:
+    """Send an event to the server of the page."""
+    told: list[bytes] = []
+
+    async def respond(request: Request) -> Response:
+        told.append(await request.read(100))
+        return Response(b"")
+
+    server = HttpServer(respond)
+    port = await server.start(HOST, 0)
+    _, send = way_to(f"http://[{HOST.replace('%', '%25')}]:{port}/")
+    await send(b"an event")
+    await server.stop()
+    assert told == [b"an event"]
+
+
+def finding() -> str:
+    """Return the doctor's finding about the addresses of a server that does not run."""
+    config = server_config("udp", f"[{HOST}]:{free_port()}", [f"[{HOST}]:{free_port()}=1"])
+    (found,) = examine(config, Circumstances(file="server.toml", proc=Path("/nowhere")))
+    return found.text
 
 
 async def use(transport: str, bind: int, user_port: int, target: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from backhaul.addresses import address_text
 from backhaul.errors import reason
-from backhaul.net.connector import numeric_address
+from backhaul.net.connector import numeric_address, with_port
 from backhaul.net.resolver import Answer, LookUp, Resolver
 from backhaul.wire.targets import parse_ip
 
@@ -42,7 +42,7 @@ async def find(host: str, port: int, key: str, names: LookUp, wait: float) -> tu
     seconds = time.perf_counter() - begun
     if isinstance(answer, OSError):
         return [], _failure(host, key, answer)
-    places = [Place(family, (address[0], port, *address[2:])) for family, address in answer]
+    places = [Place(family, with_port(address, port)) for family, address in answer]
     return places, ok(SUBJECT, f"{host}: {_listed(places)} in {milliseconds(seconds)}")
 
 

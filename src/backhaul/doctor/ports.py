@@ -108,8 +108,8 @@ def _error(use: Use) -> OSError | None:
         if use.address.is_path:
             _look_at(use.address.host)
         else:
-            for address in addresses(use.address.host, use.address.port):
-                _bind(address, use)
+            for family, address in addresses(use.address.host, use.address.port):
+                _bind(family, address, use)
     except OSError as error:
         return error
     return None
@@ -126,9 +126,8 @@ def _look_at(path: str) -> None:
         raise OSError(errno.EACCES, f"{folder} is not writable for this user")
 
 
-def _bind(address: tuple[str, int], use: Use) -> None:
+def _bind(family: int, address: tuple[Any, ...], use: Use) -> None:
     """Bind a socket for a moment, without listening; raise OSError."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
         with socket.socket(family, use.kind) as sock:
             if family == socket.AF_INET6:

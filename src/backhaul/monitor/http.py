@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any, Final
 
+from backhaul.net.connector import with_port
 from backhaul.net.resolver import find
 from backhaul.wire.http1 import HeadError, RequestReader
 from backhaul.wire.http1 import Request as Head
@@ -54,7 +55,7 @@ async def _sockets(host: str, port: int) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
         for family, address in dict.fromkeys(found):
-            opened.append(_bound(family, address[0], port))
+            opened.append(_bound(family, with_port(address, port)))
     except OSError:
         for sock in opened:
             sock.close()
@@ -67,21 +68,21 @@ def _both_families(host: str, port: int) -> socket.socket | None:
     if host not in {"0.0.0.0", "::"} or not socket.has_dualstack_ipv6():
         return None
     try:
-        return _bound(socket.AF_INET6, "::", port, both=True)
+        return _bound(socket.AF_INET6, ("::", port), both=True)
     except OSError as error:
         if error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # IPv6 is switched off: use IPv4
             return None
         raise
 
 
-def _bound(family: int, host: str, port: int, *, both: bool = False) -> socket.socket:
+def _bound(family: int, address: tuple[Any, ...], *, both: bool = False) -> socket.socket:
     """Return a socket whose protocol is named, without which asyncio leaves Nagle's algorithm on; raise OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
-        sock.bind((host, port))
+        sock.bind(address)
     except OSError:
         sock.close()
         raise

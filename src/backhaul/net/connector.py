@@ -172,7 +172,7 @@ class Dialer(AnyDialer):
         if not permitted:
             self._finish(attempt, ForbiddenAddressError(errno.EACCES, "none of its addresses is allowed"))
             return
-        attempt.addresses = [(family, _with_port(address, attempt.port)) for family, address in reversed(permitted)]
+        attempt.addresses = [(family, with_port(address, attempt.port)) for family, address in reversed(permitted)]
         self._connect(attempt, *attempt.addresses.pop())
 
     def _connect(self, attempt: _Attempt, family: int, address: tuple[Any, ...]) -> None:
@@ -321,5 +321,6 @@ def scoped_host(address: tuple[Any, ...]) -> str:
     return f"{host}%{scope}" if scope and "%" not in host else str(host)
 
 
-def _with_port(address: tuple[Any, ...], port: int) -> tuple[Any, ...]:
+def with_port(address: tuple[Any, ...], port: int) -> tuple[Any, ...]:
+    """Return a socket address with another port; the long form of one keeps its scope."""
     return (address[0], port, *address[2:])

@@ -175,7 +175,7 @@ class Listeners:
         return name in self._open and self._open[name].fileno() >= 0
 
     def _take(self, host: str, port: int, kind: socket.SocketKind) -> socket.socket | None:
-        names = (join(kind, *address) for address in addresses(host, port)) if self._spares else ()
+        names = (join(kind, *address[:2]) for _, address in addresses(host, port)) if self._spares else ()
         return next(
             (self._spares.take(name) for name in names if name in self._spares and not self._living(name)), None
         )
@@ -185,7 +185,8 @@ class Listeners:
         if not self._spares:
             return []
         try:
-            return [join(socket.SOCK_STREAM, *address) for address in addresses(self.hosts.address(host), port)]
+            found = addresses(self.hosts.address(host), port)
+            return [join(socket.SOCK_STREAM, *address[:2]) for _, address in found]
         except OSError:
             return []
 

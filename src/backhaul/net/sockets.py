@@ -168,14 +168,14 @@ def prepare_datagrams(sock: socket.socket) -> None:
     learn_destinations(sock)
 
 
-def addresses(host: str, port: int) -> list[tuple[str, int]]:
-    """Return the addresses to which a socket for this host may be bound; a path is returned unchanged."""
-    if host.startswith("/"):  # a Unix socket
-        return [(host, port)]
+def addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    """Return families and addresses to which a socket for this host may be bound; a path is returned unchanged."""
+    if host.startswith("/"):
+        return [(socket.AF_UNIX, (host, port))]
     if host in EVERYWHERE:
-        return [("::", port), ("0.0.0.0", port)]
-    address = socket.getaddrinfo(host, port, flags=socket.AI_PASSIVE)[0][4]
-    return [(str(address[0]), port)]
+        return [(socket.AF_INET6, ("::", port)), (socket.AF_INET, ("0.0.0.0", port))]
+    family, _, _, _, address = socket.getaddrinfo(host, port, flags=socket.AI_PASSIVE)[0]
+    return [(family, address)]
 
 
 def _bindable(host: str, port: int, kind: socket.SocketKind, *, share: bool) -> socket.socket:

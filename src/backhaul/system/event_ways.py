@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from backhaul.errors import BackhaulError
+from backhaul.net.connector import scoped_host
 from backhaul.net.resolver import find
 from backhaul.threads import in_thread
 from backhaul.wire.http1 import HeadError, Response, ResponseReader
@@ -115,11 +116,12 @@ async def _answer(reader: asyncio.StreamReader) -> Response:
 
 async def _connect(parts: SplitResult, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to the first of the server's addresses that accepts; raise OSError with the error of the last one."""
-    name, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    name, port = unquote(parts.hostname or ""), parts.port or _PORTS[parts.scheme]
     failure = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for _, address in await find(name):
         try:
-            return await asyncio.open_connection(address[0], port, ssl=tls, server_hostname=name if tls else None)
+            host = scoped_host(address)
+            return await asyncio.open_connection(host, port, ssl=tls, server_hostname=name if tls else None)
         except OSError as error:
             failure = error
     raise failure
