@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.cli.main import run
+from backhaul.reading import MOST
 
 DATA = Path(__file__).parents[1] / "data" / "convert"
 COMMAND = "ssh -N -R 8080:localhost:80 me@tunnel.example.com"
@@ -42,6 +43,7 @@ def test_it_says_what_is_lost_and_shows_no_secret(capsys: pytest.CaptureFixture[
     code, output, error = ended(capsys, "convert", folder / "server.toml", folder / "client.toml")
     assert (code, error) == (0, "")
     assert f"{folder / 'server.toml'}: server.transport.noise.local_private_key: " in output
+    assert "\nwithout a counterpart, or different\n" in output
     assert "spruce" not in output
     assert "-of-noise" not in output
 
@@ -77,6 +79,8 @@ def test_a_name_may_hold_a_space(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_file_that_cannot_be_read_or_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing.toml: cannot be read: No such file" in ended(capsys, "convert", "missing.toml")[2]
+    Path("large.toml").write_bytes(bytes(MOST + 1))
+    assert "large.toml: larger than 16 MB" in ended(capsys, "convert", "large.toml")[2]
     Path("bytes.toml").write_bytes(b"\xff")
     assert "bytes.toml: not UTF-8 text" in ended(capsys, "convert", "bytes.toml")[2]
     assert (

@@ -28,6 +28,7 @@ DATA = Path(__file__).parents[1] / "data" / "convert"
 CASES = sorted(folder.name for folder in DATA.iterdir())
 NEW = f"{PREFIX}a-new-token-of-this-test"
 PAGE_OF_INI = "[common]\ndashboard_port = 2\ndashboard_tls_cert_file = a\ndashboard_tls_key_file = b\n"
+FILES_OF_A_PAGE = "webServer.tls.certFile = 'a'\nwebServer.tls.keyFile = 'b'"
 FROM_A_FILE = "auth.tokenSource.file.path = '/etc/frp/token'"
 SECRETS = ("a-password", "a-key-of", "a-secret-of", "spruce", "another-token", "24681357", "123456", NEW)
 
@@ -188,7 +189,9 @@ def test_the_end_of_a_file_is_known_by_its_settings_or_its_name(text: str, name:
         ('[common]\nbind_port = 7001\ntoken = "spruce"', "frps.ini", {':7001"', 'token = "spruce"'}),
         ("[common]\nserver_addr = a\ntoken = 'it''s'", "frpc.ini", {"token = \"'it''s'\""}),
         ("[common]\nserver_addr = `a`\nserver_port = '7001'", "frpc.ini", {'bind_addr = "0.0.0.0:7001"'}),
-        ("bindPort = 1\ntransport.tcpKeepalive = 1", "frps.toml", {"keepalive_period = 1"}),
+        ("[common]\nserver_addr = a\n[web]\nlocal_port = 1\nremote_port = 2", "frps/frpc.ini", {'"2=1"'}),
+        ("bindPort = 1\ntransport.tcpKeepalive = 1", "frps.toml", {"keepalive_period = 1", f'token = "{NEW}"'}),
+        (f"webServer.port = 2\n{FILES_OF_A_PAGE}", "frps.toml", {'web_cert = "a"', 'web_key = "b"'}),
         ("[server]\nbind_addr = ':1'\ntransport.type = 'websocket'", "s.toml", {'transport = "ws"'}),
         ("bindPort = 1\nwebServer.port = 2\nwebServer.tls.keyFile = 'x'", "frps.toml", {"web_port = 2"}),
     ],

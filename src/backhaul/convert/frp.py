@@ -82,13 +82,12 @@ def _tunnel(table: Table, draft: Draft) -> Settings:
 
 
 def _token(table: Table, draft: Draft) -> Settings:
-    if table.text("auth.method", "token") != "token":
-        return {}
+    table.text("auth.method")
     token, file = table.text("auth.token"), ""
     if table.text("auth.tokenSource.type", "file") == "file":
         file = table.text("auth.tokenSource.file.path")
     draft.tokens += [token] if token else []
-    return {"token_file": file} if file and not token else {}
+    return {"token_file": file} if file else {}
 
 
 def _common(table: Table, draft: Draft) -> Settings:
