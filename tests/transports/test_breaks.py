@@ -18,7 +18,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def breaks(clock: Clock) -> Breaks:
-    return Breaks(LogThrottle(logging.getLogger("backhaul.mux")), clock)
+    return Breaks(LogThrottle(logging.getLogger("backhaul.mux"), clock=clock), clock)
 
 
 def test_a_session_that_breaks_again_and_again_is_named(
@@ -29,6 +29,11 @@ def test_a_session_that_breaks_again_and_again_is_named(
         clock.now += 15.0
         breaks.replaced("session", count, "the last one was silent", in_vain=True)
     assert "the last one was silent" in caplog.text
+    for count in range(5, 10):
+        assert len(caplog.messages) == 1, count
+        clock.now += 15.0
+        breaks.replaced("session", count, "the last one was silent", in_vain=True)
+    assert len(caplog.messages) == 2
 
 
 @pytest.mark.parametrize(("sessions", "seconds"), [(1, 15.1), (2, 7.6)], ids=["slowly", "two sessions"])

@@ -166,7 +166,7 @@ def test_an_outage_does_not_lower_the_limit(known: Freezes) -> None:
     for session in range(20):
         known.froze(session, (5_000, 0))
     assert limit(known) == FIRST
-    trial(known)
+    assert trial(known) == 32
     known.froze(ONE, (5_000, 0))
     assert limit(known) == FIRST
 
@@ -183,6 +183,8 @@ def test_a_silence_after_more_bytes_changes_nothing(known: Freezes) -> None:
         known.froze(ONE, (18_000, 0))
     assert limit(known) == FIRST
     assert trial(known) == 32
+    known.froze(ONE, (2 * FIRST, 0))
+    assert limit(known) == 2 * FIRST
 
 
 def test_a_limit_that_was_never_reached_is_forgotten(known: Freezes) -> None:

@@ -3,6 +3,7 @@
 import logging
 import select
 import socket
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -305,6 +306,19 @@ def test_a_silent_connection_whose_successor_took_long_was_part_of_an_outage(sta
     assert stand.wanted(60) == set()
 
 
+def test_an_outage_begins_a_new_count(stand: Stand) -> None:
+    for _ in range(2):
+        freeze(stand)
+    stand.link.carried, stand.link.unacknowledged = (15_000, 300), 1
+    assert stand.wanted(PATIENCE + 1) == {Cause.SILENT}
+    replace(stand, Cause.SILENT, PATIENCE + 0.1)
+    stand.link.signs += 1  # and the next connection works at first
+    stand.loop.run_for(stand.patience.look)
+    freeze(stand)
+    stand.link.carried = 11_251, 0
+    assert stand.wanted(60) == set()
+
+
 def test_connections_that_are_silent_together_with_the_control_channel_do_not_freeze(stand: Stand) -> None:
     for _ in range(4):
         freeze(stand)
@@ -334,6 +348,15 @@ def test_a_silence_without_a_freeze_gets_twice_as_long_and_one_with_it_does_not(
     stand.link.unacknowledged = 1
     assert stand.wanted(2 * PATIENCE) == set()
     assert stand.wanted(1) == {Cause.SILENT}
+
+
+def test_an_ended_session_takes_no_memory(stand: Stand) -> None:
+    freeze(stand)
+    ended = weakref.ref(stand.link)
+    stand.link.closed = True
+    stand.loop.run_for(1)
+    stand.link = Session(stand.link.conn)
+    assert ended() is None
 
 
 def test_nothing_is_learned_from_a_session_that_has_ended(stand: Stand) -> None:
