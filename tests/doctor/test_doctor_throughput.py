@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from tests.support.doctor import SOON, around, gathered, only
-from tests.support.net import HOST, free_port
+from tests.support.names import Names
+from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import Net, client_config
 
 from backhaul.doctor import throughput
@@ -18,8 +19,14 @@ from backhaul.wire.targets import Target
 WAITS = replace(SOON, connect=5.0, transfer=0.1)
 
 
-async def measured(port: int, target: int, transport: str = "tcp", **changes: Any) -> list[Finding]:  # noqa: ANN401
-    config = client_config(transport, f"{HOST}:1")
+async def measured(
+    port: int,
+    target: int,
+    transport: str = "tcp",
+    host: str = HOST,
+    **changes: Any,  # noqa: ANN401 - any field
+) -> list[Finding]:
+    config = client_config(transport, f"{host}:1")
     spare = Spare(port, Target(HOST, target))
     return await gathered(throughput.examine(config, around(**({"waits": WAITS} | changes)), spare))
 
@@ -63,13 +70,19 @@ async def test_a_port_with_another_target(net: Net) -> None:
 
 
 async def test_users_who_come_meanwhile_are_closed(net: Net) -> None:
-    target = free_port()
+    """One of them sends nothing, one something else, and one has left."""
+    target, names = free_port(), Names()
     tunnel = await net.tunnel(f"{HOST}:{target}")
-    measuring = asyncio.ensure_future(measured(tunnel.ports[0], target))
-    user = await tunnel.user()
-    await user.send(b"x" * 2000)
-    await user.closed()
+    measuring = asyncio.ensure_future(measured(tunnel.ports[0], target, "tcp", "server.example", names=names))
+    await until(lambda: names.asked)
+    users = [await net.dial(target) for _ in range(3)]
+    await users[1].send(b"x" * 2000)
+    users[2].close()
+    names.known["server.example"] = HOST
+    names.let_go()
     assert only(await measuring, Verdict.OK)
+    for user in users[:2]:
+        await user.closed()
 
 
 async def test_udp_is_not_measured() -> None:

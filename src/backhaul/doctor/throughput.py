@@ -6,7 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Final
 
 from backhaul.config import ClientConfig
@@ -20,6 +20,7 @@ from .finding import Finding, fault, ok, skipped
 SUBJECT: Final = "throughput"
 _PIECE: Final = 1 << 18  # bytes
 _COOKIE: Final = 32  # bytes, by which the target knows its user
+_AT_A_TIME: Final = 64  # connections of which it is not known whether they begin with the cookie
 _MOST_BEFORE: Final = 1024  # bytes before the cookie: a PROXY header
 _START: Final = 0.25  # of the time, before the bytes count
 
@@ -113,19 +114,30 @@ async def _host(config: ClientConfig, around: Circumstances) -> str:
 
 async def _accept(listener: socket.socket, cookie: bytes) -> socket.socket:
     """Return the connection that begins with the cookie; others are closed, because they are those of users."""
-    loop = asyncio.get_running_loop()
-    while True:
-        sock, _ = await loop.sock_accept(listener)
-        found = False
-        try:
-            found = await _begins_with(sock, cookie)
-        except OSError:
-            continue
-        finally:
-            if not found:
-                sock.close()
-        if found:
-            return sock
+    found: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+    receiving = asyncio.create_task(_receive(listener, cookie, found))
+    try:
+        return await found
+    finally:
+        receiving.cancel()
+        await asyncio.wait([receiving])
+
+
+async def _receive(listener: socket.socket, cookie: bytes, found: asyncio.Future[socket.socket]) -> None:
+    """Examine the connections side by side, because users may send nothing."""
+    places = asyncio.Semaphore(_AT_A_TIME)
+    async with asyncio.TaskGroup() as group:
+        while await places.acquire():
+            sock, _ = await asyncio.get_running_loop().sock_accept(listener)
+            group.create_task(_examine(sock, cookie, found)).add_done_callback(lambda _: places.release())
+
+
+async def _examine(sock: socket.socket, cookie: bytes, found: asyncio.Future[socket.socket]) -> None:
+    with ExitStack() as kept, suppress(OSError):
+        kept.enter_context(sock)
+        if await _begins_with(sock, cookie) and not found.done():
+            kept.pop_all()
+            found.set_result(sock)
 
 
 async def _begins_with(sock: socket.socket, cookie: bytes) -> bool:
