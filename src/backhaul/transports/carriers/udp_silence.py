@@ -44,7 +44,7 @@ class UdpSilence:
         self._timer = self._timekeeper.loop.call_later(self._timekeeper.patience.unannounced, self._look)
 
     def _look(self) -> None:
-        if not self._heard:
+        if not self._heard and not self._silent:
             self._silent = True
             self._fit().ceased()
         self._heard = False
