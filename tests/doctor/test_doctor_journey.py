@@ -195,6 +195,7 @@ class TestHandshake:
     ) -> None:
         finding = only(await answered(net, answer, transport))
         assert text in finding.text
+        assert not finding.text.endswith("?")
         assert remedy in finding.remedy
 
     async def test_a_server_that_never_answers(self, net: Net) -> None:
@@ -324,6 +325,7 @@ class TestProxy:
         assert set(verdicts(found).values()) == FINE
         assert [finding.subject for finding in found][:4] == ["name", "tcp", "proxy", "handshake"]
         assert found[2].text.startswith(f"{behind.url()} connects to {HOST}:{public.port} in ")
+        assert found[-2].text.startswith("packets with ")
 
     @pytest.mark.parametrize("behind", ["http", "socks5"], indirect=True)
     async def test_a_wrong_login(self, public: Public, behind: ForwardProxy) -> None:

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import resource
+import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -12,15 +13,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.support.doctor import SOON, answering, around, gathered, only, travel
 from tests.support.net import HOST, free_port
 from tests.support.tunnel import client_config, server_config
 
 from backhaul import __version__
-from backhaul.doctor import clock, descriptors, diagnosis, line, ports, program, reach, targets
-from backhaul.doctor.finding import Finding, Verdict
+from backhaul.config import ClientConfig, ServerConfig
+from backhaul.doctor import clock, descriptors, diagnosis, files, line, ports, program, reach, targets
+from backhaul.doctor.finding import Finding, Verdict, ok
 from backhaul.doctor.names import Place
 
+PAGE = "web_port = 2"
 FOUR, SIX = Place(socket.AF_INET, (HOST, 1)), Place(socket.AF_INET6, ("::1", 1, 0, 0))
 
 
@@ -159,6 +163,43 @@ class TestPorts:
         mapping = f"{HOST}:{free_port()}={entry or 1}"
         found = ports.examine(server_config(transport, f"{HOST}:{free_port()}", [mapping], lines), around())
         assert only(found, Verdict.OK).text == f"{count} of {count} addresses free to listen on"
+
+
+class TestFiles:
+    def test_a_file_without_a_mistake_or_a_warning_is_fine(self) -> None:
+        config = client_config("wss", f"{HOST}:1", warnings=())
+        assert [*files.examine(config, around())] == [ok("file", "read, without a warning")]
+        wrong = replace(config, tls_verify=True, tls_ca="/none")
+        assert only(files.examine(wrong, around())).text.startswith("tls_ca")
+
+    def test_a_directory_for_the_state_may_be_made_later(self, tmp_path: Path) -> None:
+        folder = tmp_path / "a/b"
+        assert [*files.state(around(state=folder))] == [ok("state", f"{folder} is writable")]
+
+    @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="becomes another user")
+    @pytest.mark.parametrize(
+        ("config", "keys"),
+        [
+            (server_config("wss", f"{HOST}:1", [], PAGE), ["token_file", "web_cert", "web_key", "tls_cert", "tls_key"]),
+            (server_config("tcp", f"{HOST}:1", [], PAGE), ["token_file", "web_cert", "web_key"]),
+            (client_config("wss", f"{HOST}:1"), ["token_file", "tls_ca"]),
+            (client_config("tcp", f"{HOST}:1"), ["token_file"]),
+        ],
+        ids=["wss server", "tcp server", "wss client", "tcp client"],
+    )
+    def test_the_user_of_the_service_must_read_all_files(
+        self, config: ServerConfig | ClientConfig, keys: list[str], tmp_path: Path
+    ) -> None:
+        paths = {key: str(tmp_path / key) for key in ("file", "tls_cert", "tls_key", "tls_ca", *keys)}
+        for path in paths.values():
+            Path(path).touch(0o600)
+        status = tmp_path / "status.sock"
+        status.touch()
+        os.chown(status, 65534, 65534)
+        own = {key: path for key, path in paths.items() if hasattr(config, key)}
+        found = files.examine(replace(config, **own), around(file=paths["file"], programs=({"socket": str(status)},)))
+        unread = {finding.text.rpartition("can't read ")[2] for finding in found if "can't read" in finding.text}
+        assert unread == {paths[key] for key in ("file", *keys)}
 
 
 class TestTargets:

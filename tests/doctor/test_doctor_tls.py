@@ -108,6 +108,13 @@ async def test_one_with_this_fingerprint(wss_net: Net, tmp_path: Path) -> None:
     made = pair(tmp_path)
     found = await sees(wss_net, tmp_path, f'tls_fingerprint = "{made.fingerprint}"')
     assert set(verdicts(found).values()) == {Verdict.OK}
+    assert found[2].text.endswith("; it matches tls_fingerprint")
+
+
+async def test_one_for_the_name_in_the_file(wss_net: Net, tmp_path: Path) -> None:
+    pair(tmp_path, "other.example")
+    found = await sees(wss_net, tmp_path, f'{known(tmp_path)}\ntls_server_name = "other.example"')
+    assert set(verdicts(found).values()) == {Verdict.OK}
 
 
 async def test_a_server_without_tls(net: Net) -> None:
