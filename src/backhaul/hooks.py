@@ -49,17 +49,17 @@ class Hooks:
         settings = config.on_event.reveal(), config.transport, *certificates
         if settings == self._settings:
             return
-        await self.close()
         self._settings = settings
+        former, self._parts = self._parts, contextlib.AsyncExitStack()
         send = await self._parts.enter_async_context(_sending(config)) if config.on_event else _ignore
         self._end.news.listener = send
+        await former.aclose()
         for certificate in certificates:
             await self._parts.enter_async_context(_watching(certificate, send, self._look_every))
 
     async def close(self) -> None:
         """Give the last events a moment, and end the sending."""
         self._end.news.listener = _ignore
-        self._settings = ()
         await self._parts.aclose()
 
 

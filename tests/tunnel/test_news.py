@@ -1,10 +1,13 @@
 """The events of both ends, and their sending as the configuration requires."""
 
+import asyncio
 import contextlib
 import functools
 import json
+import os
 import shlex
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from backhaul.config.secret import Secret
 from backhaul.hooks import DAY, Hooks, is_near
 from backhaul.reports import Notice
 from backhaul.system.certificate import CERTIFICATE, KEY, make, write
+from backhaul.system.log import TUNNEL
 from backhaul.tunnel.news import News
 from backhaul.tunnel.timings import Timings
 
@@ -92,6 +96,14 @@ def writing(file: Path) -> Secret:
     return Secret(shlex.join(["sh", "-c", 'cat >>"$0"; echo >>"$0"', str(file)]))
 
 
+@contextlib.contextmanager
+def named(tunnel: str) -> Iterator[None]:
+    """Let the log and events name a tunnel."""
+    token = TUNNEL.set(tunnel)
+    yield
+    TUNNEL.reset(token)
+
+
 def told(file: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
@@ -111,6 +123,35 @@ async def test_a_reload_begins_changes_and_ends_the_events(net: Net, tmp_path: P
     host = socket.gethostname()
     assert event == {"host": host, "side": "server", "transport": "tcp", "event": "port_up", "port": "*:443"}
     assert len(told(tmp_path / "one")) == 1
+
+
+async def test_the_last_events_leave_before_the_end(net: Net, tmp_path: Path) -> None:
+    server, file = await net.server(free_port()), tmp_path / "told"
+    hooks = Hooks(server)
+    with named("one"):
+        await hooks.apply(msgspec.structs.replace(server.config, on_event=writing(file)))
+    server.news.port_up("*:443")
+    await hooks.close()
+    server.news.port_up("*:80")
+    (event,) = told(file)
+    assert (event["port"], event["tunnel"]) == ("*:443", "one")
+
+
+async def test_an_event_during_a_change_is_sent_as_the_new_file_says(net: Net, tmp_path: Path) -> None:
+    server, file, fifo = await net.server(free_port()), tmp_path / "told", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    hooks = Hooks(server)
+    slow = shlex.join(["sh", "-c", 'echo {} >"$0"; cat "$1"', str(tmp_path / "begun"), str(fifo)])
+    await hooks.apply(msgspec.structs.replace(server.config, on_event=Secret(slow)))
+    server.news.port_up("*:443")
+    await until(lambda: told(tmp_path / "begun"))
+    changing = asyncio.create_task(hooks.apply(msgspec.structs.replace(server.config, on_event=writing(file))))
+    await asyncio.sleep(0)
+    server.news.port_up("*:80")
+    await asyncio.to_thread(fifo.write_text, "")
+    await changing
+    await hooks.close()
+    assert [event["port"] for event in told(file)] == ["*:80"]
 
 
 @pytest.mark.parametrize(("days", "near"), [(-1, True), (13.9, True), (14.1, False)])
@@ -138,9 +179,29 @@ async def test_the_log_names_a_certificate_near_its_end(
     write(pair, tmp_path, force=False)
     hooks = Hooks(await net.server(free_port()))
     file = str(tmp_path / CERTIFICATE)
-    await hooks.apply(msgspec.structs.replace(server_config("wss", f"{HOST}:1", [], ""), tls_cert=file))
+    config = msgspec.structs.replace(server_config("wss", f"{HOST}:1", [], ""), tls_cert=file)
+    await hooks.apply(config)
     await until(lambda: f"certificate {file}: {text}{pair.until:%Y-%m-%d}; renew it" in caplog.text)
+    await hooks.apply(config)  # changes nothing, so it is not examined again today
     await hooks.close()
+    assert caplog.text.count("renew it") == 1
+
+
+async def test_only_certificates_of_the_present_file_that_end_soon_are_events(net: Net, tmp_path: Path) -> None:
+    hooks, log = Hooks(await net.server(free_port()), look_every=0.01), tmp_path / "told"
+    files = {}
+    for name, days in (("former", 13), ("good", 90), ("near", 12)):
+        write(make(["localhost"], days, datetime.now(UTC)), tmp_path / name, force=False)
+        files[name] = str(tmp_path / name / CERTIFICATE)
+    config = msgspec.structs.replace(server_config("wss", f"{HOST}:1", [], ""), on_event=writing(log))
+    await hooks.apply(msgspec.structs.replace(config, tls_cert=files["former"]))
+    await until(lambda: told(log))
+    page = {"web_port": 2, "web_cert": files["near"], "web_key": files["near"]}
+    await hooks.apply(msgspec.structs.replace(config, tls_cert=files["good"], **page))
+    before = len(told(log))
+    await until(lambda: len(told(log)) > before + 2)
+    await hooks.close()
+    assert {event["file"] for event in told(log)[before:]} == {files["near"]}
 
 
 async def test_the_certificate_of_a_page_near_its_end_is_an_event(net: Net, tmp_path: Path) -> None:
