@@ -244,13 +244,32 @@ async def test_closing_ends_every_attempt_once(net: Net, poller: Poller, listene
     assert len(desk.outcomes) == 1
 
 
-async def test_a_name_found_after_the_end_is_not_dialled(net: Net, poller: Poller, listener: Listener) -> None:
-    desk = Desk(net, poller, Proxy("socks5", HOST, listener.port))
+@pytest.mark.parametrize("end", [errno.ECANCELED, errno.ETIMEDOUT])
+async def test_a_name_found_after_the_end_is_not_dialled(
+    net: Net, poller: Poller, listener: Listener, end: int
+) -> None:
+    timeout = 0.05 if end == errno.ETIMEDOUT else PATIENCE
+    desk = Desk(net, poller, Proxy("socks5", HOST, listener.port), timeout)
     desk.dial("silent.example")
-    desk.dialer.close()
+    if end == errno.ECANCELED:
+        desk.dialer.close()
+    assert (await desk.error()).errno == end
     desk.names.known["silent.example"] = "192.0.2.7"
     desk.names.let_go()
     await until(lambda: not desk.resolver.running)
-    assert (await desk.error()).errno == errno.ECANCELED
     desk.close()
     assert len(desk.outcomes) == 1
+
+
+async def test_an_attempt_that_has_failed_does_not_expire_as_well(net: Net, poller: Poller, listener: Listener) -> None:
+    desk, later = Desk(net, poller, Proxy("socks5", HOST, listener.port), timeout=0.05), list[object]()
+    desk.dial("gone.example")
+    desk.dial("192.0.2.7")
+    proxy = await listener.accept()
+    await proxy.receive(3)
+    await proxy.send(b"\5\xff")
+    await until(lambda: len(desk.outcomes) == 2)
+    desk.dialer.dial("silent.example", PORT, OPTIONS, later.append)
+    await until(lambda: later)
+    desk.close()
+    assert (len(desk.outcomes), len(later)) == (2, 1)

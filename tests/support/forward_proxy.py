@@ -94,7 +94,9 @@ class ForwardProxy:
     ) -> None:
         self.asked.append(authority)
         server_reader, server_writer = await asyncio.open_connection(HOST, int(authority.rpartition(":")[2]))
-        writer.write(answer)
+        for part in (answer[:9], answer[9:]):  # in two records, if over TLS
+            writer.write(part)
+            await writer.drain()
         try:
             await asyncio.gather(_pump(reader, server_writer), _pump(server_reader, writer))
         finally:
