@@ -130,7 +130,8 @@ class TestTargets:
         assert found[2].text == f"unix:{tmp_path}/none.sock: no such file or directory"
 
     async def test_entries_that_name_many_targets_are_none(self) -> None:
-        finding = only(await self.examine(self.config("10.0.0.0/8", "*.example:80", ":1-9", "host")), Verdict.SKIPPED)
+        many = self.config("10.0.0.0/8:80", "udp/10.0.0.1:53", "*.example:80", ":1-9", "host")
+        finding = only(await self.examine(many), Verdict.SKIPPED)
         assert finding.text == "none is known yet: the server names them when users connect"
 
     async def test_targets_of_the_running_program(self, net: Net) -> None:
