@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 import socket
 import ssl
 import time
@@ -18,7 +19,7 @@ from tests.support.public import Public
 from tests.support.tunnel import TOKEN, Net, client_config
 
 from backhaul import __version__
-from backhaul.doctor import nat
+from backhaul.doctor import line, nat
 from backhaul.doctor.channel import Opener
 from backhaul.doctor.client import checks
 from backhaul.doctor.diagnosis import diagnose
@@ -80,6 +81,8 @@ class TestRight:
         young = [one for one in found if one.text.startswith("the certificate expires in")]  # that of the tests
         assert set(verdicts(one for one in found if one not in young).values()) == FINE
         assert f"token and transport {any_net.transport} fit, both ends run {__version__}" in found[-4].text
+        ((_, sent),) = re.findall(r"(\d+) of (\d+) packets sent again", found[-1].text)
+        assert int(sent) > line.SAMPLES * line.PACKETS
 
     async def test_udp(self, net: Net) -> None:
         net.transport = "udp"

@@ -1,7 +1,6 @@
 """The doctor on this machine: ports, descriptors, kernel, files, processes and the running program."""
 
 import asyncio
-import errno
 import os
 import shutil
 import socket
@@ -21,12 +20,9 @@ from tests.support.tunnel import Net, client_config, server_config
 
 from backhaul import __version__
 from backhaul.config import ClientConfig, ServerConfig
-from backhaul.doctor import clock, descriptors, files, kernel, line, ports, processes, program, targets
+from backhaul.doctor import clock, descriptors, files, kernel, ports, processes, program, targets
 from backhaul.doctor.diagnosis import Check, diagnose, local
 from backhaul.doctor.finding import Finding, Verdict, ok
-from backhaul.doctor.names import Place
-from backhaul.doctor.reach import Arrival
-from backhaul.net.tcp_info import TcpInfo
 from backhaul.system import certificate
 
 
@@ -341,37 +337,6 @@ class TestFiles:
         mismatch = only(files.certificate(config, now))
         assert "the key belongs to another certificate" in mismatch.text
         assert mismatch.remedy == "name the files of one pair"
-
-
-class TestLine:
-    PLACE = Place(socket.AF_INET, (HOST, 1))
-
-    def arrivals(self, *seconds: float) -> list[Arrival]:
-        return [Arrival(self.PLACE, one, None) for one in seconds]
-
-    def test_figures(self) -> None:
-        found = line.summarise(self.arrivals(0.03, 0.032, 0.03), [TcpInfo(sent=50), TcpInfo(sent=50, resent=1)])
-        assert found == ok("line", "round trip 30 ms, jitter 2.0 ms, 1 of 100 packets sent again")
-
-    def test_loss(self) -> None:
-        found = line.summarise(self.arrivals(0.03), [TcpInfo(sent=50, resent=5)])
-        assert found.verdict is Verdict.WARNING
-        assert "`mtr` shows where" in found.remedy
-
-    def test_connections_that_fail(self) -> None:
-        failed = Arrival(self.PLACE, 5.0, OSError(errno.ETIMEDOUT, "timed out"))
-        found = line.summarise([*self.arrivals(0.03), failed], [])
-        assert found.text == "round trip 30 ms, jitter 0.0 ms, loss unknown, 1 connection of 2 failed"
-
-    async def test_the_kernel_counts(self, net: Net) -> None:
-        near, far = await net.pair()
-        await near.send(b"x" * 1000)
-        await far.receive(1000)
-        info = TcpInfo.of(near.sock)
-        assert info.sent >= 2
-        assert info.resent == 0
-        assert info.mss == near.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) > 500
-        assert 0 < info.round_trip < 1
 
 
 def test_the_clock_of_this_machine_is_judged_in_some_way() -> None:

@@ -9,7 +9,7 @@ from backhaul.doctor.circumstances import Circumstances, Waits
 from backhaul.doctor.finding import Finding, Verdict
 from backhaul.doctor.journey import Journey
 
-SOON = Waits(name=0.1, connect=0.3, answer=0.3, segment=0.3, target=0.3)
+SOON = Waits(name=0.1, connect=0.3, answer=0.3, segment=0.3, packet=0.0, target=0.3)
 """Waits of tests in which something does not come."""
 
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from backhaul.config import ClientConfig
 from backhaul.net.sockets import SocketOptions
@@ -15,6 +16,16 @@ from .circumstances import Waits
 
 Connect = Callable[[SocketOptions], AbstractAsyncContextManager[socket.socket]]
 """Makes a connection to the server, directly or through a proxy. Raises OSError."""
+
+
+class Pace(NamedTuple):
+    """The number of packets for a message, and the pause between them."""
+
+    packets: int = 1
+    pause: float = 0.0
+
+
+AT_ONCE: Final = Pace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,14 @@ class Channel:
     """The server's certificate (DER); empty without TLS."""
     bridged: bool
     """True if the socket ends on this machine, at a bridge to a proxy over TLS."""
+    pace: Pace
+
+    async def send(self, message: bytes) -> None:
+        """Send a message in as many packets as the pace has. Raises OSError."""
+        size = -(-len(message) // self.pace.packets)
+        for start in range(0, len(message), size):
+            self.writer.write(message[start : start + size])
+            await asyncio.sleep(self.pace.pause)
 
     def tcp(self) -> TcpInfo:
         """Return the kernel's figures of the line."""
@@ -52,7 +71,7 @@ class Opener:
         return bool(self.config.way and self.config.way.kind == "https")
 
     @asynccontextmanager
-    async def open(self, mss: int = 0, *, verify: bool = False) -> AsyncIterator[Channel]:
+    async def open(self, mss: int = 0, *, verify: bool = False, pace: Pace = AT_ONCE) -> AsyncIterator[Channel]:
         """Yield a connection; ``mss`` limits its segments beyond the configuration. Raises OSError."""
         limits = [size for size in (mss, self.config.mss) if size]
         options = options_of(self.config)._replace(mss=min(limits, default=0))
@@ -61,7 +80,8 @@ class Opener:
             try:
                 layer = writer.get_extra_info("ssl_object")
                 certificate = layer.getpeercert(binary_form=True) if layer else b""
-                yield Channel(sock, reader, writer, certificate, bridged=self._bridged)
+                with sock.dup() as seen:  # TLS closes its own when the server does, and the figures are read after that
+                    yield Channel(seen, reader, writer, certificate, bridged=self._bridged, pace=pace)
             finally:
                 writer.transport.abort()  # without the farewells of TLS, for which a broken line would wait
                 with suppress(OSError):

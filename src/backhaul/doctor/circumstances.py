@@ -26,6 +26,8 @@ class Waits:
     segment: float = 1.2
     """For the answer to a large message, beside four times that of a small one. A lost packet is sent again after 0.2
     and 0.6 s. After 1.4 s a kernel with tcp_mtu_probing tries smaller ones, and the fault would not show itself."""
+    packet: float = 0.02
+    """Between two packets of a connection that measures loss, at least."""
     target: float = 3.0
     """For a connection to a target."""
     transfer: float = 2.0

@@ -31,7 +31,7 @@ class Silence(NamedTuple):
 
 async def in_frames(channel: Channel, message: bytes) -> bytes | Silence:
     """Exchange a message as tcp, tcpmux and udp do."""
-    channel.writer.write(Sealed.HANDSHAKE.frame(message, secrets.randbits(6)))
+    await channel.send(Sealed.HANDSHAKE.frame(message, secrets.randbits(6)))
     reader, received = FrameReader(_MAX_ANSWER), b""
     while data := await channel.reader.read(_READ):
         received = (received + data)[:_SHOWN]
@@ -56,7 +56,7 @@ async def in_cookies(channel: Channel, message: bytes, config: ClientConfig) -> 
         user_id=secrets.randbits(31),
         user_agent=random.choice(upgrade.USER_AGENTS),  # noqa: S311 - no secret
     )
-    channel.writer.write(upgrade.sealed_request(asked, message))
+    await channel.send(upgrade.sealed_request(asked, message))
     head, answer, received = ResponseReader(), upgrade.AnswerReader(key), b""
     while data := await channel.reader.read(_READ):
         received = (received + data)[:_SHOWN]

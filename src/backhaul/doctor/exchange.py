@@ -2,17 +2,18 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from backhaul.config import ClientConfig
 from backhaul.net.tcp_info import TcpInfo
-from backhaul.security.hello import ServerHello
+from backhaul.security.hello import PROBE_PADDING, ServerHello
 from backhaul.security.noise import HandshakeError
 from backhaul.transports.auth import Protection, Security
 from backhaul.transports.doors.handshake import Seen
 from backhaul.transports.doors.probe import Probe
 
-from .channel import Opener
+from .channel import Channel, Opener, Pace
 from .envelopes import Silence, in_cookies, in_frames
 
 
@@ -37,18 +38,29 @@ class Asker:
         self, token: str, within: float, *, padding: int = 0, mss: int = 0, delay: float = 0
     ) -> Answered | Silence:
         """Send a probe on a connection of its own. Raises OSError; TimeoutError unless it is answered in time."""
-        config = self._opener.config
         probe = await asyncio.to_thread(self._probe, token, padding, delay)  # the key of a weak token takes 100 ms
         async with self._opener.open(mss) as channel:
             begun = time.monotonic()
             async with asyncio.timeout(within):
-                if config.facts.http:
-                    message = await in_cookies(channel, probe.message, config)
-                else:
-                    message = await in_frames(channel, probe.message)
+                message = await self._exchange(channel, probe)
             if isinstance(message, Silence):
                 return message
             return _judged(probe, message, time.monotonic() - begun, channel.tcp())
+
+    async def sample(self, token: str, pace: Pace, within: float) -> TcpInfo:
+        """Return the figures of a connection that carries a probe in many packets. Raises OSError."""
+        probe = await asyncio.to_thread(self._probe, token, PROBE_PADDING, 0.0)
+        async with self._opener.open(pace=pace) as channel:
+            with suppress(OSError):  # TimeoutError is one
+                async with asyncio.timeout(within):
+                    await self._exchange(channel, probe)
+            return channel.tcp()
+
+    async def _exchange(self, channel: Channel, probe: Probe) -> bytes | Silence:
+        config = self._opener.config
+        if config.facts.http:
+            return await in_cookies(channel, probe.message, config)
+        return await in_frames(channel, probe.message)
 
     def _probe(self, token: str, padding: int, delay: float) -> Probe:
         config = self._opener.config

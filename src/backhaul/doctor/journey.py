@@ -121,6 +121,8 @@ class Journey:
         yield finding
         options = options_of(self._config)
         trips = [(await reach.arrive([place], self._around.waits.connect, options))[0] for _ in range(line.ROUNDS)]
-        yield line.summarise(trips, [one.tcp for one in (answer, *answers)])
+        samples = await line.sample(asker, token.reveal(), answer.tcp.round_trip)
+        figures = [*samples, *(one.tcp for one in (answer, *answers))]
+        yield line.summarise(trips, figures, datagrams=self._config.facts.datagrams)
         if self._around.silences:
             yield await nat.examine(asker, token.reveal(), self._around.silences)

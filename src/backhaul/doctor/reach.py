@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from backhaul.errors import reason
 from backhaul.net.sockets import SocketOptions
+from backhaul.net.tcp_info import TcpInfo
 
 from .finding import Finding, Verdict, ok
 from .names import Place
@@ -27,6 +28,7 @@ class Arrival(NamedTuple):
     place: Place
     seconds: float
     error: OSError | None
+    tcp: TcpInfo = TcpInfo()
 
 
 @asynccontextmanager
@@ -48,8 +50,8 @@ async def arrive(places: Sequence[Place], wait: float, options: SocketOptions = 
 async def _arrive(place: Place, wait: float, options: SocketOptions) -> Arrival:
     begun = time.perf_counter()
     try:
-        async with connected(place, wait, options):
-            return Arrival(place, time.perf_counter() - begun, None)
+        async with connected(place, wait, options) as sock:
+            return Arrival(place, time.perf_counter() - begun, None, TcpInfo.of(sock))
     except OSError as error:  # TimeoutError is one
         return Arrival(place, time.perf_counter() - begun, error)
 

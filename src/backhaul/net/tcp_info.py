@@ -9,11 +9,11 @@ from typing import Final, NamedTuple, Self
 
 from .options import info
 
-_HEAD: Final = struct.Struct("2xB5x24I16xQ8xI16xI")
+_HEAD: Final = struct.Struct("2xB5x24I16xQ8xI16xI56xI")
 """``tcpi_retransmits`` among eight bytes, 24 numbers from ``tcpi_rto`` to ``tcpi_total_retrans``, and the acknowledged
-bytes and both counts of sent segments among the rest."""
+bytes, both counts of sent segments and the needless ones among the rest."""
 _RETRANSMITS, _RTO, _SND_MSS, _UNACKED, _LAST_ACK_RECV, _RTT, _TOTAL_RETRANS = 0, 1, 3, 5, 13, 16, 24
-_BYTES_ACKED, _SEGS_OUT, _DATA_SEGS_OUT = 25, 26, 27
+_BYTES_ACKED, _SEGS_OUT, _DATA_SEGS_OUT, _DSACK_DUPS = 25, 26, 27, 28
 
 
 class TcpInfo(NamedTuple):
@@ -25,6 +25,8 @@ class TcpInfo(NamedTuple):
     """Segments sent."""
     resent: int = 0
     """Segments sent again, because they were lost or late."""
+    needless: int = 0
+    """Those of them that the peer had already, as far as it told."""
     round_trip: float = 0.0
     """Seconds to the peer's kernel and back, smoothed."""
     in_vain: int = 0
@@ -48,6 +50,7 @@ class TcpInfo(NamedTuple):
             mss=fields[_SND_MSS],
             sent=fields[_SEGS_OUT],
             resent=fields[_TOTAL_RETRANS],
+            needless=fields[_DSACK_DUPS],
             round_trip=fields[_RTT] / 1e6,
             in_vain=fields[_RETRANSMITS],
             in_flight=fields[_UNACKED],
