@@ -150,7 +150,7 @@ async def test_interim_answers_of_a_web_server_are_no_failures(net: Sockets) -> 
     listener = net.listen()
     sending = asyncio.create_task(way_to(f"http://127.0.0.1:{listener.port}")[1](b"{}"))
     peer = await listener.accept()
-    await peer.receive_some()
+    assert (await peer.receive_some()).startswith(b"POST / HTTP/1.1\r\n")
     await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
     await sending
 
@@ -159,6 +159,7 @@ async def test_interim_answers_of_a_web_server_are_no_failures(net: Sockets) -> 
     ("answer", "error"),
     [
         (b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\n\r\n", "it answered with status 302"),
+        (b"HTTP/1.1 300 Choose\r\n\r\n", "it answered with status 300"),
         (b"HTTP/1.1 500 Oh\r\n\r\n", "it answered with status 500"),
         (b"SSH-2.0-x\r\n", "the answer is no HTTP"),
         (b"x" * 200_000, "the answer is no HTTP"),
