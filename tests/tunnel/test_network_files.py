@@ -69,6 +69,25 @@ async def test_an_unusable_file_is_told_once(path: Path, damage: object, caplog:
     files.close()
 
 
+async def test_a_lack_of_memory_ends_no_watch(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_name: str) -> Networks:
+        raise MemoryError
+
+    files = NetworkFiles(OFTEN)
+    await files.learn({"allow_file": str(path)})
+    with monkeypatch.context() as little:
+        little.setattr("backhaul.tunnel.network_files.read_networks", fail)
+        with pytest.raises(BackhaulError, match=f"deny_file: {path}: out of memory"):
+            await files.learn({"deny_file": str(path)})
+        write(path, 2)
+        await until(lambda: caplog.messages)
+    await read(files, path, 2)
+    assert caplog.messages == [f"allow_file: {path}: out of memory; the list in force stays"]
+    files.close()
+
+
 async def test_a_file_that_returns_is_watched_again(path: Path) -> None:
     files = NetworkFiles(OFTEN)
     for named in ({"allow_file": str(path)}, {}, {"allow_file": str(path)}):

@@ -38,8 +38,8 @@ class NetworkFiles:
             stamps[path] = _stamp(path)
             try:
                 networks[path] = await in_thread(read_networks, path)
-            except (OSError, ValueError) as error:
-                raise BackhaulError(f"{name}: {path}: {reason(error)}") from None
+            except (OSError, ValueError, MemoryError) as error:
+                raise BackhaulError(f"{name}: {path}: {_why(error)}") from None
         self._names, self._stamps, self._networks = names, stamps, networks
         self._watch_or_rest()
 
@@ -69,8 +69,8 @@ class NetworkFiles:
         self._stamps[path] = stamp
         try:
             networks = await in_thread(read_networks, path)
-        except OSError as error:
-            self._unread[path] = reason(error)
+        except (OSError, MemoryError) as error:
+            self._unread[path] = _why(error)
             if self._unread[path] != before:
                 self._complain(path, error)
         except ValueError as error:
@@ -81,7 +81,11 @@ class NetworkFiles:
                 log.info("%s: %s: read again, %d networks", self._names.get(path, path), path, networks.size)
 
     def _complain(self, path: str, error: Exception) -> None:
-        log.error("%s: %s: %s; the list in force stays", self._names.get(path, path), path, reason(error))
+        log.error("%s: %s: %s; the list in force stays", self._names.get(path, path), path, _why(error))
+
+
+def _why(error: Exception) -> str:
+    return "out of memory" if isinstance(error, MemoryError) else reason(error)
 
 
 def _stamp(path: str) -> _Stamp:
