@@ -9,7 +9,7 @@ from tests.support.clock import Loop
 from backhaul.net.buffers import release_free_memory
 from backhaul.relay.reclaimer import AFTER, Reclaimer
 
-MANY = {"users": 1000, "unsent": 100 << 20}
+MANY = {"users": 1000, "strangers": 1000, "unsent": 100 << 20}
 
 
 @pytest.mark.parametrize("tide", MANY)

@@ -9,6 +9,7 @@ from tests.support.net import until
 from backhaul.net.descriptors import Descriptors
 from backhaul.net.poller import Poller
 from backhaul.net.pollers import make_poller
+from backhaul.relay.reclaimer import Tide
 from backhaul.transports.gates.lobby import Lobby, PendingConnection
 from backhaul.transports.gates.reputation import Reputation
 from backhaul.transports.settings import GateLimits
@@ -22,6 +23,8 @@ class Hall:
         self.reputation = Reputation(GateLimits())
         self.heard: list[bytes] = []
         self.left: list[str] = []
+        self.ebbs: list[str] = []
+        """The connections that waited when most of a crowd were gone."""
         self.lobby = Lobby(
             poller,
             self.reputation,
@@ -29,6 +32,7 @@ class Hall:
             limit=limit,
             share=share,
             seconds=60.0,
+            tide=Tide(3, lambda: self.ebbs.append(self.waiting)),
             left=lambda p: self.left.append(p.ip),
         )
         self.names: dict[PendingConnection, str] = {}
@@ -134,3 +138,18 @@ async def test_a_newcomer_takes_the_place_of_another_one_while_descriptors_are_s
     hall.poller.descriptors = Descriptors(lambda: 1)
     hall.come("c1")
     assert hall.waiting == "a2 b1 c1"
+
+
+@pytest.mark.parametrize("hall", [(8, 8)], indirect=True)
+async def test_the_end_of_a_crowd_is_noticed(hall: Hall) -> None:
+    hall.come("a1", "a2", "b1", "b2", "c1")
+    first, second, third, fourth, _ = list(hall.names)
+    hall.lobby.take(first)
+    for pending in (second, third):
+        hall.lobby.dismiss(pending)
+    assert not hall.ebbs
+    hall.lobby.dismiss(fourth)
+    assert not hall.ebbs
+    hall.lobby.close()
+    assert hall.ebbs == [""]
+    first.sock.close()

@@ -11,6 +11,7 @@ from tests.support.tunnel import Net
 
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.tls import ClientContext, ClientTls, shake_hands
+from backhaul.relay.reclaimer import Tide
 from backhaul.transports.doors.http_upgrade import Upgrade, Upgraded
 from backhaul.transports.gates.handshakes import Handshakes
 from backhaul.transports.gates.lobby import Lobby, PendingConnection
@@ -47,7 +48,10 @@ async def test_a_handshake_of_tls_fails(net: Net, poller: ExhaustedPoller) -> No
 
 async def test_one_in_a_lobby_is_closed(net: Net, poller: ExhaustedPoller) -> None:
     near, _ = await net.pair()
-    lobby: Lobby[PendingConnection] = Lobby(poller, Reputation(DEFAULT_LIMITS), print, limit=1, share=1, seconds=60)
+    tide = Tide(1, lambda: None)
+    lobby: Lobby[PendingConnection] = Lobby(
+        poller, Reputation(DEFAULT_LIMITS), print, limit=1, share=1, seconds=60, tide=tide
+    )
     lobby.admit(pending := PendingConnection(near.sock, HOST))
     lobby.listen(pending)
     assert not len(lobby)

@@ -36,7 +36,7 @@ class Tide:
 
 
 class Reclaimer:
-    """Gives free memory back a while after most users, or most of the bytes that waited for them, are gone.
+    """Gives free memory back a while after most users, strangers, or bytes that waited for peers are gone.
 
     That stops the process for a tenth of a second if 250 MB are free, so it is rare.
     """
@@ -47,6 +47,8 @@ class Reclaimer:
         self._timer: Timer | None = None
         self.users = Tide(_MANY_USERS, self._soon)
         """The number of users, known whenever one has left."""
+        self.strangers = Tide(_MANY_USERS, self._soon)
+        """The number of connections that have proved nothing; 8192 in a TLS handshake take 200 MB."""
         self.unsent = Tide(_MANY_BYTES, self._soon)
         """The bytes that wait for peers that do not read."""
 

@@ -75,10 +75,10 @@ def _gate(name: str, settings: ServerSettings, relay: "TransportResources") -> S
     if TRANSPORTS[name].http:
         from backhaul.transports.gates.http import HttpGate
 
-        return HttpGate(relay.poller, relay.pings, settings, name)
+        return HttpGate(relay.poller, relay.pings, relay.reclaimer.strangers, settings, name)
     from backhaul.transports.gates.raw import RawGate
 
-    return RawGate(relay.poller, settings, name)
+    return RawGate(relay.poller, relay.reclaimer.strangers, settings, name)
 
 
 def _door(name: str, settings: ClientSettings, relay: "TransportResources", resolver: Resolver) -> Door:

@@ -9,6 +9,7 @@ from backhaul.net.poller import Poller
 from backhaul.relay.copies import Copies
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import Patience
+from backhaul.relay.reclaimer import Reclaimer
 from backhaul.relay.resources import ChannelResources, JointResources, PairResources, SplicedResources, Timekeeper
 from backhaul.relay.resumption import Resumption
 
@@ -114,3 +115,5 @@ class TransportResources(
     SealedRawResources, MuxServerResources, MuxClientResources, UdpServerResources, UdpClientResources, Protocol
 ):
     """The parts for all transports, each of which gets its own."""
+
+    reclaimer: Reclaimer

@@ -18,6 +18,7 @@ from backhaul.net.poller import WOULD_BLOCK, Poller
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
+from backhaul.relay.reclaimer import Tide
 from backhaul.transports.auth import Credential
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.http_session import HttpSession
@@ -58,8 +59,8 @@ class HttpGate:
 
     _events: SharedGateEvents
 
-    def __init__(self, poller: Poller, pings: Pings, settings: ServerSettings, transport: str) -> None:
-        """Raise TransportError when the certificate can't be used."""
+    def __init__(self, poller: Poller, pings: Pings, tide: Tide, settings: ServerSettings, transport: str) -> None:
+        """Raise TransportError when the certificate can't be used; ``tide`` follows the number of strangers."""
         self._poller = poller
         self._pings = pings
         self._settings = settings
@@ -78,6 +79,7 @@ class HttpGate:
             limit=settings.limits.pending,
             share=settings.limits.pending_per_address,
             seconds=settings.limits.head_timeout,
+            tide=tide,
             left=self._left,
         )
         self._settling = Settling(poller, self._tunnel_opened)

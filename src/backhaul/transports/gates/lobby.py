@@ -10,6 +10,7 @@ from backhaul.failures import network_of
 from backhaul.net.closing import release
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import WOULD_BLOCK, Poller
+from backhaul.relay.reclaimer import Tide
 
 from .crowd import Crowd
 from .reputation import Reputation
@@ -61,9 +62,13 @@ class Lobby(Generic[Pending]):
         limit: int,
         share: int,
         seconds: float,
+        tide: Tide,
         left: Callable[[Pending], None] = lambda _: None,
     ) -> None:
-        """``received`` gets the bytes of a connection, ``left`` each connection that leaves, for any reason."""
+        """``received`` gets the bytes of a connection, ``left`` each connection that leaves, for any reason.
+
+        ``tide`` follows their number.
+        """
         self._poller = poller
         self._reputation = reputation
         self._received = received
@@ -71,6 +76,7 @@ class Lobby(Generic[Pending]):
         self._limit = limit
         self._share = share
         self._seconds = seconds
+        self._tide = tide
         self._deadlines: Deadlines[Pending] = Deadlines(seconds, self._expired)
         self._trusted: Crowd[Pending] = Crowd()
         self._unknown: Crowd[Pending] = Crowd()
@@ -87,6 +93,7 @@ class Lobby(Generic[Pending]):
         self._make_room(pending)
         self._deadlines.add(pending)
         self._crowd(pending).add(pending.network, pending)
+        self._tide.level(len(self))
 
     def listen(self, pending: Pending) -> None:
         """Read the connection; close it if it can't be watched."""
@@ -149,6 +156,7 @@ class Lobby(Generic[Pending]):
     def _remove(self, pending: Pending) -> None:
         self._deadlines.discard(pending)
         self._crowd(pending).discard(pending.network, pending)
+        self._tide.level(len(self))
         self._left(pending)
 
     def _expired(self, pending: Pending) -> None:

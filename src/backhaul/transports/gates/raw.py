@@ -18,6 +18,7 @@ from backhaul.net.closing import release
 from backhaul.net.listener import PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
+from backhaul.relay.reclaimer import Tide
 from backhaul.transports.auth import Credential
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.raw_session import RawSession
@@ -67,8 +68,11 @@ class RawGate:
 
     _events: SharedGateEvents
 
-    def __init__(self, poller: Poller, settings: ServerSettings, transport: str) -> None:
-        """``transport`` is tcp, tcpmux or udp; tcpmux measures no round trip, as in v0.7.2."""
+    def __init__(self, poller: Poller, tide: Tide, settings: ServerSettings, transport: str) -> None:
+        """``transport`` is tcp, tcpmux or udp; tcpmux measures no round trip, as in v0.7.2.
+
+        ``tide`` follows the number of strangers.
+        """
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
@@ -85,6 +89,7 @@ class RawGate:
             limit=settings.limits.pending,
             share=settings.limits.pending_per_address,
             seconds=settings.limits.handshake_timeout,
+            tide=tide,
         )
         self._sessions = Sessions(settings.limits, self.reputation, self._credentials)
         self._last_answers = LastAnswers(poller, settings.limits)
