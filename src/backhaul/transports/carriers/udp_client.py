@@ -33,6 +33,7 @@ _SOON: Final = 0.05
 # Seconds until the first tunnels are announced to v0.7.2, which opens its UDP socket after the control channel. It is
 # told of each tunnel once, so one that it has missed would never carry anything.
 _LISTENS: Final = 0.1
+_MOST_ANNOUNCED: Final = 64  # tunnels in a turn of the event loop: each takes 10 us
 
 
 class UdpClient(DoorClient):
@@ -51,6 +52,7 @@ class UdpClient(DoorClient):
         self._idle: set[_Tunnel] = set()
         self._assigned: set[_Tunnel] = set()
         self._announcing: asyncio.TimerHandle | None = None
+        self._unannounced: list[_Tunnel] = []  # their turn is soon
         self._beginning: asyncio.TimerHandle | None = None  # set until the server has surely opened its socket
         self.relay = relay
         self.dialect: ClientDialect = V072Client(settings.tokens)
@@ -227,8 +229,19 @@ class UdpClient(DoorClient):
     def _announce_all(self, pause: float) -> None:
         self._announce_after(pause)
         self._follow()
-        for tunnel in (*self._idle, *self._assigned):
-            tunnel.announce()
+        goes_on, self._unannounced = bool(self._unannounced), [*self._idle, *self._assigned]
+        if not goes_on:
+            self._announce_some()
+
+    def _announce_some(self) -> None:
+        """Announce a few tunnels in this turn of the event loop, and the others in the next ones."""
+        some = self._unannounced[-_MOST_ANNOUNCED:]
+        del self._unannounced[-_MOST_ANNOUNCED:]
+        if self._unannounced:
+            self._loop.call_soon(self._announce_some)
+        for tunnel in some:
+            if tunnel in self._idle or tunnel in self._assigned:
+                tunnel.announce()
 
 
 def _connect(host: str, port: int, options: SocketOptions) -> socket.socket:

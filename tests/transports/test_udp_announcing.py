@@ -1,0 +1,88 @@
+"""The client's repeated announcements of its tunnels of transport udp."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from tests.support.datagrams import UdpNet
+from tests.support.doors import door_settings
+from tests.support.net import HOST, until
+
+from backhaul.net.pollers import make_poller
+from backhaul.net.udp import Counters
+from backhaul.relay.copies import Copies
+from backhaul.relay.flows import FlowTable
+from backhaul.relay.patience import Patience
+from backhaul.relay.resumption import Resumption
+from backhaul.security.records import Cipher
+from backhaul.security.session import SessionKeys, Side
+from backhaul.transports.carriers.udp_client import UdpClient
+from backhaul.transports.carriers.udp_dialect import Received
+from backhaul.wire.datagrams import Batch
+from backhaul.wire.peer import Peer
+
+TUNNELS = 300
+A_FEW = 64
+
+
+class Door:
+    """A protected control channel to a server at this host."""
+
+    keys = SessionKeys(bytes(32), Side.CLIENT, Cipher.AES_128_GCM, payload=False)
+    server = Peer(instance=b"a process")
+    server_address = HOST
+
+    def start(self, events: object) -> None:
+        """See Door."""
+
+    def disconnect(self) -> None:
+        """See Door."""
+
+    async def connect(self) -> str:
+        """See Door."""
+        return HOST
+
+
+class Dialect:
+    """Counts the announcements of each tunnel."""
+
+    repeats = True
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.names: set[bytes] = set()
+
+    def announce(self, tunnel: bytes, number: int) -> Batch:
+        """See ClientDialect."""
+        del number
+        self.count += 1
+        self.names.add(tunnel)
+        return [tunnel]
+
+    def read(self, tunnel: bytes, datagram: bytes | memoryview, counters: Counters) -> Received | None:
+        """See ClientDialect."""
+
+
+async def test_many_tunnels_are_announced_a_few_at_a_time() -> None:
+    """With 4000 flows all of them at once stopped the users of the client for 50 ms, every 5 seconds."""
+    async with UdpNet("udp") as net:
+        server, poller = net.udp(), make_poller()
+        relay: Any = SimpleNamespace(
+            poller=poller, flows=FlowTable(), patience=Patience(announce=0.01), resumption=Resumption(), copies=Copies()
+        )
+        door: Any = Door()
+        client = UdpClient(door_settings(server.sock.getsockname()[1]), door, relay)
+        await client.connect()
+        for _ in range(TUNNELS):
+            client.open()
+        client.dialect = dialect = Dialect()
+        steps, before = [0], 0
+        while dialect.count < 3 * TUNNELS:
+            await asyncio.sleep(0)
+            steps.append(dialect.count - before)
+            before = dialect.count
+        assert max(steps) <= A_FEW
+        assert len(dialect.names) == TUNNELS
+        client.disconnect()
+        await until(lambda: not client.idle)
+        poller.close()
