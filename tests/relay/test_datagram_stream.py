@@ -8,7 +8,7 @@ import pytest
 from tests.support.exhausted import ExhaustedPoller
 from tests.support.net import Peer, Sockets, until
 
-from backhaul.net.udp import QUEUE_BYTES, Counters
+from backhaul.net.udp import QUEUE_BYTES, Counters, QueueRoom
 from backhaul.relay.datagrams_over_tcp import CONGESTED_QUEUE_BYTES, DatagramStream
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter, join, join_stamped
 
@@ -19,8 +19,11 @@ ROUNDS, PER_ROUND, SIZE = 3000, 10, 1000
 class Scene:
     """A stream, the other end of its connection, and the events of both."""
 
-    def __init__(self, poller: ExhaustedPoller, stream: DatagramStream, peer: Peer, counters: Counters) -> None:
+    def __init__(
+        self, poller: ExhaustedPoller, stream: DatagramStream, peer: Peer, counters: Counters, room: QueueRoom
+    ) -> None:
         self.poller = poller
+        self.room = room
         self.stream = stream
         self.peer = peer
         self.counters = counters
@@ -55,8 +58,9 @@ class Scene:
 async def scene() -> AsyncIterator[Scene]:
     sockets, poller, counters = Sockets(), ExhaustedPoller(lambda _owner: False), Counters()
     near, far = await sockets.pair()
-    stream = DatagramStream(poller, near.sock, join, Splitter(stamped=True), counters, judge=DelayEstimator(0))
-    yield Scene(poller, stream, far, counters)
+    room, splitter = QueueRoom(1 << 24), Splitter(stamped=True)
+    stream = DatagramStream(poller, near.sock, join, splitter, counters, judge=DelayEstimator(0), room=room)
+    yield Scene(poller, stream, far, counters, room)
     stream.close()
     poller.close()
     sockets.close_peers()
@@ -139,3 +143,10 @@ async def test_a_connection_that_can_not_be_watched_for_room_ends(scene: Scene) 
     scene.flood()
     assert scene.ended == 1
     await scene.peer.closed()
+
+
+async def test_a_rest_for_which_there_is_no_room_ends_the_flow(scene: Scene) -> None:
+    scene.room.limit = 0
+    scene.flood()
+    assert scene.ended == 1
+    assert not scene.room.held

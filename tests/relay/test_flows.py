@@ -57,6 +57,21 @@ async def test_datagrams_wait_for_the_far_end_and_then_pass() -> None:
     scene.table.close()
 
 
+async def test_datagrams_of_all_flows_that_wait_are_bounded_together() -> None:
+    scene = Scene()
+    limit = scene.table.room.limit = 1 << 20
+    flows = [scene.flow()[0] for _ in range(100)]
+    for flow in flows:
+        for _ in range(30):
+            flow.from_near([bytes(1000)] * 10)
+    assert limit // 2 < scene.table.room.held <= limit + len(flows) * 2048
+    far = End()
+    flows[-1].attach(far)
+    assert far.sent
+    scene.table.close()
+    assert not scene.table.room.held
+
+
 async def test_another_far_end_takes_the_place_of_the_first() -> None:
     flow, _ = Scene().flow()
     first, second = End(), End()

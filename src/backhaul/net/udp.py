@@ -21,6 +21,8 @@ from .poller import WOULD_BLOCK, Poller
 Received = Callable[[Batch, Address], None]
 
 QUEUE_BYTES = 1 << 18  # of one flow: 200 datagrams of a VPN, 20 ms at 100 Mbit/s
+_PART = 16  # a queue may take this part of the room that is left, so many of them take less each
+_LEAST = 1 << 11  # bytes that a queue may take in any case: a new flow's first datagram waits for a moment in one
 _ENTRY = 64  # bytes of overhead of a queued datagram, so that empty ones are bounded too
 
 SOCKET_BUFFER = 1 << 22  # bytes requested; the kernel grants at most net.core.rmem_max and wmem_max
@@ -55,15 +57,41 @@ class Counters:
         self.congested = 0  # times that a flow's datagrams began to be late
 
 
+class QueueRoom:
+    """The bytes of all queues of datagrams together: ``limit`` and a datagram for each, and as many beside them."""
+
+    __slots__ = ("_changed", "held", "limit")
+
+    def __init__(self, limit: int, changed: Callable[[int], None] = lambda _held: None) -> None:
+        """Call ``changed`` with the number of bytes whenever that has changed."""
+        self._changed = changed
+        self.limit = limit
+        self.held = 0
+
+    @property
+    def left(self) -> int:
+        """The bytes that are left; a negative number if there are more than ``limit``."""
+        return self.limit - self.held
+
+    def hold(self, more: int) -> None:
+        """Note that a queue holds so many bytes more, or fewer."""
+        self.held += more
+        self._changed(self.held)
+
+
 class DatagramQueue:
-    """A queue of datagrams, at most ``limit`` bytes: new ones push out the oldest."""
+    """A queue of datagrams, at most ``limit`` bytes, and fewer if others need room: new ones push out the oldest."""
 
-    __slots__ = ("_counters", "_datagrams", "limit", "size")
+    __slots__ = ("_beside", "_counters", "_datagrams", "_held", "_room", "limit", "size")
 
-    def __init__(self, counters: Counters, limit: int = QUEUE_BYTES) -> None:
+    def __init__(self, counters: Counters, limit: int = QUEUE_BYTES, room: QueueRoom | None = None) -> None:
+        """Without ``room`` the queue is bounded by itself alone."""
         self._datagrams: deque[bytes] | None = None  # most queues are never used, and a deque is not small
         self.size = 0  # bytes, the overhead of each datagram included
         self._counters = counters
+        self._room = room
+        self._held = 0  # bytes that the room knows of
+        self._beside = 0
         self.limit = limit
 
     def __bool__(self) -> bool:
@@ -76,15 +104,18 @@ class DatagramQueue:
         for datagram in batch:
             self._datagrams.append(bytes(datagram))
             self.size += len(datagram) + _ENTRY
-        while self.size > self.limit:
+        most = min(self.limit, max(self._room.left // _PART, _LEAST)) if self._room else self.limit
+        while self._datagrams and self.size > most:
             self._pop(self._datagrams)
             self._counters.dropped += 1
+        self._weigh()
 
     def take(self) -> list[bytes]:
         """Remove and return all datagrams, oldest first."""
         taken = list(self._datagrams or ())
         self._datagrams = None
         self.size = 0
+        self._weigh()
         return taken
 
     def take_some(self, size: int) -> list[bytes]:
@@ -95,7 +126,21 @@ class DatagramQueue:
         taken = []
         while self.size > left:
             taken.append(self._pop(waiting))
+        self._weigh()
         return taken
+
+    def keep_beside(self, count: int) -> bool:
+        """Count bytes that have left the queue and wait after it; return whether there is room for them."""
+        if count != self._beside:
+            self._beside = count
+            self._weigh()
+        return not count or self._room is None or self._room.left >= -self._room.limit
+
+    def _weigh(self) -> None:
+        """Tell the room of a change."""
+        if self._room and (more := self.size + self._beside - self._held):
+            self._held += more
+            self._room.hold(more)
 
     def _pop(self, waiting: deque[bytes]) -> bytes:
         datagram = waiting.popleft()
@@ -104,6 +149,7 @@ class DatagramQueue:
 
     def close(self) -> None:
         """Drop the remaining datagrams."""
+        self._beside = 0
         self._counters.dropped += len(self.take())
 
 

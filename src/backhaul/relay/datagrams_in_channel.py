@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backhaul.net.udp import Counters, DatagramQueue
+from backhaul.net.udp import Counters, DatagramQueue, QueueRoom
 from backhaul.wire.datagrams import Batch, Splitter, framed_size, join, put
 from backhaul.wire.smux import SmuxError
 
@@ -19,10 +19,11 @@ class DatagramChannel:
 
     __slots__ = ("_answered", "_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
 
-    def __init__(self, channel: Channel, counters: Counters) -> None:
+    def __init__(self, channel: Channel, counters: Counters, room: QueueRoom | None = None) -> None:
+        """``room`` is shared with other flows."""
         self._channel = channel
         self._splitter = Splitter(stamped=False)
-        self._queue = DatagramQueue(counters)
+        self._queue = DatagramQueue(counters, room=room)
         self._unsent: memoryview = memoryview(b"")  # the rest of datagrams that the window has cut
         self._waiting = False  # for the connection, or for the window
         self._received: Received | None = None
@@ -118,6 +119,8 @@ class DatagramChannel:
             data = data[count:]
         self._unsent = data
         self._waiting = bool(data)  # on_window wakes it
+        if not self._queue.keep_beside(len(data)):
+            self._over()
 
     def _wait(self) -> None:
         if not self._waiting:

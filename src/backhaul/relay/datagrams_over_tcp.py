@@ -8,7 +8,7 @@ from backhaul.net.buffers import shared_buffer
 from backhaul.net.closing import release
 from backhaul.net.options import offer_tcp
 from backhaul.net.poller import WOULD_BLOCK, Poller
-from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue
+from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue, QueueRoom
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter
 
 # Bytes that the kernel may hold unsent. Further datagrams wait in a queue, where the oldest can still be dropped. On a
@@ -62,7 +62,9 @@ class DatagramStream:
         counters: Counters,
         *,
         judge: DelayEstimator | None = None,
+        room: QueueRoom | None = None,
     ) -> None:
+        """``room`` is shared with other flows."""
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._sock = sock
@@ -71,7 +73,7 @@ class DatagramStream:
         self._counters = counters
         self._judge = judge
         self._congested = False
-        self._queue = DatagramQueue(counters)
+        self._queue = DatagramQueue(counters, room=room)
         self._unsent: bytes | memoryview = b""
         self._received: Received = _ignore
         self._ended: Callable[[], None] | None = None
@@ -117,6 +119,8 @@ class DatagramStream:
             self._end()
             return
         self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+        if not self._queue.keep_beside(len(self._unsent)):
+            self._end()
 
     def _await_room(self) -> None:
         try:

@@ -5,10 +5,12 @@ import contextlib
 import itertools
 import logging
 import os
+from typing import Final
 
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.pipes import PipePool
 from backhaul.net.poller import FAULT, Poller
+from backhaul.net.udp import QueueRoom
 from backhaul.state import RelayState
 
 from .budget import DEFAULT_LIMIT, Budget
@@ -23,6 +25,8 @@ from .reclaimer import Reclaimer
 from .resumption import Resumption
 
 log = logging.getLogger("backhaul.tunnel")
+
+_DATAGRAMS_PART: Final = 8  # datagrams that wait have an eighth of the other backlogs, and as much beside queues
 
 
 class Relay:
@@ -55,6 +59,7 @@ class Relay:
         self.next_link = itertools.count(1).__next__
         """Returns the number of a new session."""
         self.flows = FlowTable() if flows is None else flows
+        self.flows.room = QueueRoom(backlog_limit // _DATAGRAMS_PART, self.reclaimer.datagrams.level)
         self.patience = patience
         self.resumption = Resumption()
         self.copies = Copies()

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import Poller
-from backhaul.net.udp import Counters, DatagramQueue, DatagramSocket, prepare
+from backhaul.net.udp import Counters, DatagramQueue, DatagramSocket, QueueRoom, prepare
 from backhaul.wire.datagrams import Batch
 
 from .outcome import FLOW_OVER, Done, Outcome, Progress, next_number
@@ -23,6 +23,8 @@ from .traffic import Traffic
 
 GRAIN = 1 / 16
 """Seconds: datagrams of games and calls are closer together, and to note the time of each costs a tenth of its way."""
+DEFAULT_ROOM = 16 << 20
+"""Bytes for datagrams that wait."""
 _UNANSWERED_PART, _SOURCE_PART = 4, 32  # a quarter of the table for unanswered flows, an eighth of that for one source
 
 
@@ -79,7 +81,7 @@ class Flow:
         self.done = done
         self._table = table
         self._near = near
-        self._far: DatagramEnd = DatagramQueue(counters)
+        self._far: DatagramEnd = DatagramQueue(counters, room=table.room)
         self.target = target
         self.traffic = traffic
         self.counters = counters
@@ -100,6 +102,11 @@ class Flow:
             far.send(before.take())
         else:
             before.close()
+
+    @property
+    def room(self) -> QueueRoom:
+        """The room for datagrams that wait."""
+        return self._table.room
 
     @property
     def near(self) -> DatagramEnd:
@@ -192,6 +199,8 @@ class FlowTable:
         self._answered: Shares[Flow] = Shares()
         self._timer: asyncio.TimerHandle | None = None
         self.counters = Counters()  # of flows without a port, which are those of the client
+        self.room: QueueRoom = QueueRoom(DEFAULT_ROOM)
+        """The room for datagrams that wait."""
 
     def __len__(self) -> int:
         return len(self._flows)

@@ -49,6 +49,8 @@ class Reclaimer:
         """The number of users, known whenever one has left."""
         self.strangers = Tide(_MANY_USERS, self._soon)
         """The number of connections that have proved nothing; 8192 in a TLS handshake take 200 MB."""
+        self.datagrams = Tide(_MANY_BYTES, self._soon)
+        """The bytes of datagrams that wait."""
         self.unsent = Tide(_MANY_BYTES, self._soon)
         """The bytes that wait for peers that do not read."""
 

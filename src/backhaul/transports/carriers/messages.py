@@ -96,7 +96,7 @@ class MessageIdle(SilentConnection):
         except OSError:
             return False
         channel.expect_datagrams()
-        consumer = DatagramChannel(channel, flow.counters)
+        consumer = DatagramChannel(channel, flow.counters, flow.room)
         consumer.start(flow.from_far, flow.close)
         channel.start(consumer)
         flow.attach(consumer)
@@ -285,7 +285,7 @@ class MessageArrival:
     def _join_flow(self, channel: MessageChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows
         channel.expect_datagrams()
-        consumer = DatagramChannel(channel, flows.counters)
+        consumer = DatagramChannel(channel, flows.counters, flows.room)
         flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
         channel.start(consumer, unread=len(self._kept))

@@ -123,7 +123,7 @@ class MuxServer(GatedServer):
             return Carry.LATER
         link, stream = opened
         channel = UserChannel(link, stream)
-        consumer = DatagramChannel(channel, flow.counters)
+        consumer = DatagramChannel(channel, flow.counters, flow.room)
         channel.attach(consumer)
         consumer.start(flow.from_far, flow.close)
         link.flush_together()

@@ -104,7 +104,7 @@ def carry_flow(poller: Poller, tunnel: Connection, flow: Flow, *, unsent: bytes,
     """
     framing = join if tunnel.peer.supports(Feature.DATAGRAMS) else _fitting(join, flow.counters)
     judge, splitter = DelayEstimator(round(rtt * 1000)), Splitter(stamped=True)
-    stream = DatagramStream(poller, tunnel.sock, framing, splitter, flow.counters, judge=judge)
+    stream = DatagramStream(poller, tunnel.sock, framing, splitter, flow.counters, judge=judge, room=flow.room)
     stream.start(flow.from_far, flow.close, unsent=unsent)
     flow.attach(stream)
 
@@ -199,7 +199,8 @@ class RawFlowArrival:
         """Join it with the target; datagrams that arrived early go first."""
         flows, tunnel = self._relay.flows, self._connection
         framing = _stamp if tunnel.peer.supports(Feature.DATAGRAMS) else _fitting(_stamp, flows.counters)
-        stream = DatagramStream(self._relay.poller, tunnel.sock, framing, Splitter(stamped=False), flows.counters)
+        poller, splitter = self._relay.poller, Splitter(stamped=False)
+        stream = DatagramStream(poller, tunnel.sock, framing, splitter, flows.counters, room=flows.room)
         flow = Flow(flows, stream, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
         stream.start(flow.from_near, flow.close, tunnel.received)

@@ -287,7 +287,8 @@ class _Tunnel:
         self.doubtful = False  # the server has been asked for a sign of life, and nothing has arrived since
         self._announced = 0.0  # time of the last announcement
         self._name = secrets.token_bytes(TUNNEL_SIZE)
-        self._early = DatagramQueue(owner.relay.flows.counters)  # datagrams before the target's socket was ready
+        flows = owner.relay.flows
+        self._early = DatagramQueue(flows.counters, room=flows.room)  # before the target's socket was ready
         self._flow: Flow | None = None
         self._line: Line  # if there is a target
         self.target = ""
