@@ -229,6 +229,24 @@ async def test_a_user_who_goes_to_another_member_leaves_the_rate_of_the_first_on
         await sending
 
 
+async def test_users_who_go_to_another_member_are_new_ones_of_it() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, own={"paris": "new_users_per_second = 1"})
+        for name in ("paris", "berlin", "rome"):
+            await net.stop(panel.company.clients[name])
+            await until(lambda name=name: not panel.company.server.tunnels[name].connected)  # type: ignore[misc]
+        users = [await net.dial(panel.port) for _ in range(20)]
+        await until(lambda: panel.shares()["rome"] == len(users))
+        for name in ("paris", "rome"):
+            await panel.company.connect(name)
+        for user in users:
+            await user.send(b"?")
+            assert await user.receive(1) == b"?"
+        shares = panel.shares()
+        assert 0 < shares["paris"] < len(users)
+        assert shares["rome"] == len(users) - shares["paris"]
+
+
 async def held_up(net: Net) -> tuple[Panel, Middlebox, list[Peer]]:
     """Return a panel, the line of its first member, which gets no connection for users any more, and its users."""
     panel = Panel(net)

@@ -78,6 +78,10 @@ class Limiting:
             self._clients.enter(room.client)
         return objection
 
+    def passed_on(self, client: str) -> None:
+        """Count a user whom another client of a group has left to this one."""
+        self._clients.enter(client)
+
     def objection_to(self, client: str, ip: str) -> Objection | None:
         """Return why a new user of a client and of an address is refused, if so."""
         return self._clients.objection(client, ip) or self.quotas.objection_to(client)

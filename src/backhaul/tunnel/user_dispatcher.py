@@ -99,6 +99,7 @@ class UserDispatcher:
         user = waiting.user
         former.waiting.discard(user)
         record_of(user).change_client(self._outcomes, room)
+        self._limiting.passed_on(room.client)
         user.traffic = self._limiting.rates.traffic(waiting.port, waiting.address, room.client)
         self._carry(user, waiting.port, waiting.address)
 
