@@ -15,7 +15,7 @@ from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.net.listener import Acceptor
-from backhaul.net.poller import Poller
+from backhaul.net.poller import Owner, Poller
 from backhaul.net.pollers import make_poller
 from backhaul.net.sockets import SocketOptions, listen
 
@@ -127,7 +127,7 @@ async def test_each_further_port_takes_one_descriptor(reception: Reception) -> N
         acceptor.close()
 
 
-async def test_users_leave_some_descriptors_for_others(reception: Reception) -> None:
+async def test_users_leave_some_descriptors_for_others(reception: Reception, caplog: pytest.LogCaptureFixture) -> None:
     with listen(HOST, port := free_port(), SocketOptions()) as listener:
         end = os.dup(listener.fileno())  # the lowest free number
         os.close(end)
@@ -143,6 +143,7 @@ async def test_users_leave_some_descriptors_for_others(reception: Reception) -> 
     assert await (await reception.net.dial(port)).closed()
     assert not accepted
     assert refused == [errno.EMFILE]
+    assert not caplog.text
     acceptor.close()
 
 
@@ -162,6 +163,30 @@ async def test_a_callback_may_close_the_listener(reception: Reception) -> None:
     await until(lambda: reception.listener.fileno() < 0)
     with pytest.raises(ConnectionRefusedError):
         await reception.net.dial(reception.port)
+    assert reception.refused == []
+
+
+async def test_the_end_accepts_all_who_wait(reception: Reception) -> None:
+    reception.listener.errors = [errno.ECONNABORTED] * 65  # a whole batch
+    users = [socket.create_connection((HOST, reception.port)) for _ in range(3)]
+    reception.acceptor.finish()
+    assert len(reception.guests) == len(users)
+    assert reception.listener.fileno() < 0
+    for user in users:
+        user.close()
+
+
+async def test_a_port_that_has_refused_users_can_be_opened_again_at_once(reception: Reception) -> None:
+    """Otherwise the connections of former users would hold it for a minute."""
+    reception.acceptor.refuse()
+    reception.acceptor.admit()
+    user = await reception.net.dial(reception.port)
+    await until(lambda: reception.guests)
+    reception.guests[0].close()
+    await user.closed()
+    user.close()
+    reception.acceptor.close()
+    listen(HOST, reception.port, SocketOptions()).close()
 
 
 async def test_an_internal_error_costs_one_connection(
@@ -196,4 +221,27 @@ async def test_accepting_goes_on_after_a_pause_when_there_is_memory_again(net: N
     await until(lambda: accepted)
     acceptor.close()
     accepted[0].close()
+    poller.close()
+
+
+async def test_a_port_that_is_closed_or_refuses_users_does_not_go_on_after_a_pause() -> None:
+    poller, asked = ExhaustedPoller(lambda _owner: False), list[Owner | None]()
+    closed, refusing, open_one = (
+        Acceptor(poller, listen(HOST, free_port(), SocketOptions()), lambda sock, _: sock.close(), lambda _: None)
+        for _ in range(3)
+    )
+
+    def short(owner: Owner | None) -> bool:
+        asked.append(owner)
+        return False
+
+    poller.short = short
+    for acceptor in (closed, refusing, open_one):
+        acceptor.abort()
+    closed.close()
+    refusing.refuse()
+    await until(lambda: open_one in asked)
+    assert asked == [open_one]
+    for acceptor in (refusing, open_one):
+        acceptor.close()
     poller.close()
