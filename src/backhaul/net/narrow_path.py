@@ -7,8 +7,8 @@ firewall lets only those pass.
 import logging
 import socket
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from backhaul.addresses import plain_ip
 
@@ -65,8 +65,7 @@ class NarrowPath:
 
     def _look(self) -> None:
         frozen: dict[str, list[int]] = {}
-        for sock, info in self._stuck():
-            peer = plain_ip(sock.getpeername())
+        for peer, info in self._stuck():
             if _has_frozen(info):
                 frozen.setdefault(peer, []).append(info.arrived)
             else:
@@ -74,16 +73,17 @@ class NarrowPath:
         for peer, arrived in frozen.items():
             self._compare(peer, sorted(arrived))
 
-    def _stuck(self) -> Iterator[tuple[socket.socket, TcpInfo]]:
-        """Yield the connections that have sent in vain for long, although messages of their peers have arrived."""
+    def _stuck(self) -> Iterator[tuple[str, TcpInfo]]:
+        """Yield the peers to which connections have sent in vain for long, although messages of theirs have arrived."""
         before, self._in_vain = self._in_vain, {}
         heard = {way for control in self._heard for way in _ways(control)}
         for sock in {*before, *self._some()}:
             info = _in_vain(sock)
             if count := info.in_vain:
                 first = self._in_vain[sock] = before.get(sock, count)
-                if count >= max(self._least, first + self._repeats) and heard & _ways(sock):
-                    yield sock, info
+                often = count >= max(self._least, first + self._repeats)
+                if often and heard.intersection(ways := _ways(sock)):
+                    yield plain_ip(ways[0]), info
 
     def _some(self) -> Sequence[socket.socket]:
         """Return the connections whose turn it is."""
@@ -126,10 +126,10 @@ def _has_frozen(info: TcpInfo) -> bool:
     return 0 < _LARGE * info.arrived_in < info.arrived <= freezing.MOST
 
 
-def _ways(sock: socket.socket) -> set[Hashable]:
-    """Return what all connections of two ends have in common on the client, and on the server."""
+def _ways(sock: socket.socket) -> tuple[Any, ...]:
+    """Return what all connections of two ends have in common on the client, the server's address, and on the server."""
     try:
         here, there = sock.getsockname(), sock.getpeername()
     except OSError:  # it is closed
-        return set()
-    return {there, (here, there[0])}
+        return ()
+    return there, (here, there[0])
