@@ -10,6 +10,7 @@ from tests.support.protected_client import ProtectedClient, ask, framed, upgrade
 from tests.support.tunnel import TOKEN, Net
 
 from backhaul import __version__
+from backhaul.errors import TransportError
 from backhaul.security.hello import PROBE_PADDING, ServerHello
 from backhaul.server import Server
 from backhaul.transports.auth import PROTECTED_IF_POSSIBLE
@@ -159,3 +160,14 @@ class TestLateAnswers:
         _, port = await started(net)
         hello = await answer(net, port, probe("tcp", delay=delay))
         assert hello.program == __version__
+
+
+async def test_a_client_that_asks_again_and_again_gets_no_answer_for_a_while(
+    gate_net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, port = await started(gate_net)
+    for _ in range(121):
+        await answer(gate_net, port, probe(gate_net.transport))
+    with pytest.raises((EOFError, ConnectionError, TransportError)):
+        await asked(gate_net, port, probe(gate_net.transport))
+    assert caplog.text.count("connects again and again; its handshakes get no answer for 5 s") == 1

@@ -35,6 +35,9 @@ _MIN_UNCONFIRMED = 64
 _UNCONFIRMED_OF_CLIENT = 32  # in one network; each costs a curve operation
 # Control channels of a client within a minute that have no consequence; one that retries every 3 s makes 20.
 _MOST_RETURNS = 60
+# Handshakes of a client in one network and a minute that lead to no control channel: probes and refusals. Each costs
+# half a millisecond, and a client that doubts its server asks every 3 s.
+_MOST_ANSWERS = 120
 _MINUTE = 60.0
 _FIRST_PAUSE = 5.0
 
@@ -90,6 +93,7 @@ class Sessions:
         most, respite = _UNCONFIRMED_OF_CLIENT - 1, limits.respite
         self._lapsed = Failures(most, window=respite, first=respite, longest=respite)
         self._returns = Failures(_MOST_RETURNS, window=_MINUTE, first=_FIRST_PAUSE, longest=_MINUTE)
+        self._answers = Failures(_MOST_ANSWERS, window=_MINUTE, first=_FIRST_PAUSE, longest=_MINUTE)
         self.met_a_client = False
         """True once any client has proved its token."""
 
@@ -128,16 +132,16 @@ class Sessions:
                 before.send(Signal.RENEWED if own else Signal.REPLACED)
             before.close()
             self.session_lost(before, RENEWED if own else taken_over(peer.address))
-        self._count_return(peer)
+        self._count(self._returns, peer.name, peer)
         self._by_name[peer.name] = session
         self._addresses[peer.address] += 1
         if not session.vouches:
             self._by_address[peer.address] = session
         self._events.client_connected(session)
 
-    def _count_return(self, peer: Peer) -> None:
-        """Let a client pause that connects again and again: each time costs lines of the log, and events."""
-        if pause := self._returns.failed(peer.name):
+    def _count(self, visits: Failures, key: str, peer: Peer) -> None:
+        """Let a client pause that connects again and again: each time costs log lines and events, or CPU time."""
+        if pause := visits.failed(key):
             self._throttle.warn(
                 (peer.name, "returns"),
                 f"client {peer}: connects again and again; its handshakes get no answer for {pause:g} s",
@@ -149,6 +153,7 @@ class Sessions:
         One that does not fit may be a recording if there is another one, and is only logged then. A client that is
         connected has been reloaded, and tries whether the server has been as well.
         """
+        self._count(self._answers, _source(network_of(peer.address), peer.name), peer)
         present = self._by_name.get(peer.name)
         if probe:
             log.debug("client %s: asked whether the ends fit: %s", peer, reason or "yes")
@@ -171,6 +176,8 @@ class Sessions:
         if self.returns_too_often(name):
             return True
         source = _source(network, name)
+        if self._answers.pause(source):
+            return True
         return self._sources.size(source) >= _UNCONFIRMED_OF_CLIENT or self._lapsed.pause(source) > 0
 
     def await_confirmation(self, session: "SealedSession", warning: str) -> None:
