@@ -1,6 +1,9 @@
 """The client's repeated announcements of its tunnels of transport udp."""
 
 import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +11,8 @@ from tests.support.datagrams import UdpNet
 from tests.support.doors import door_settings
 from tests.support.net import HOST, until
 
+from backhaul.net.descriptors import Descriptors, open_any
+from backhaul.net.poller import Poller
 from backhaul.net.pollers import make_poller
 from backhaul.net.udp import Counters
 from backhaul.relay.copies import Copies
@@ -63,8 +68,9 @@ class Dialect:
         """See ClientDialect."""
 
 
-async def test_many_tunnels_are_announced_a_few_at_a_time() -> None:
-    """With 4000 flows all of them at once stopped the users of the client for 50 ms, every 5 seconds."""
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[UdpClient, Poller]]:
+    """Run a client that has a control channel."""
     async with UdpNet("udp") as net:
         server, poller = net.udp(), make_poller()
         relay: Any = SimpleNamespace(
@@ -73,6 +79,15 @@ async def test_many_tunnels_are_announced_a_few_at_a_time() -> None:
         door: Any = Door()
         client = UdpClient(door_settings(server.sock.getsockname()[1]), door, relay)
         await client.connect()
+        yield client, poller
+        client.disconnect()
+        await until(lambda: not client.idle)
+        poller.close()
+
+
+async def test_many_tunnels_are_announced_a_few_at_a_time() -> None:
+    """With 4000 flows all of them at once stopped the users of the client for 50 ms, every 5 seconds."""
+    async with connected() as (client, _):
         for _ in range(TUNNELS):
             client.open()
         client.dialect = dialect = Dialect()
@@ -83,6 +98,13 @@ async def test_many_tunnels_are_announced_a_few_at_a_time() -> None:
             before = dialect.count
         assert max(steps) <= A_FEW
         assert len(dialect.names) == TUNNELS
-        client.disconnect()
-        await until(lambda: not client.idle)
-        poller.close()
+
+
+async def test_idle_tunnels_leave_the_reserve_of_descriptors_alone() -> None:
+    async with connected() as (client, poller):
+        next_one = open_any()
+        os.close(next_one)
+        poller.descriptors = Descriptors(lambda: next_one + A_FEW)
+        for _ in range(TUNNELS):
+            client.open()
+        assert 0 < client.idle < A_FEW

@@ -120,7 +120,11 @@ class UdpClient(DoorClient):
             self._opening += 1
             return
         try:
-            tunnel = _Tunnel(self, self._dial())
+            sock = self._dial()
+            if sock.fileno() >= self.relay.poller.descriptors.users_end():  # the rest is for the control channel
+                sock.close()
+                return
+            tunnel = _Tunnel(self, sock)
         except OSError:  # no route at the moment, which the control channel will notice, or no memory
             return
         self._idle.add(tunnel)
