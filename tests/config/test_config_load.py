@@ -162,7 +162,10 @@ def test_log_levels_are_read_as_v072_does(text: str) -> None:
         ("mux_framesize = 65536", "server.mux_framesize: expected a whole number of bytes from 1 to 65535, got 65536"),
         ("web_port = 70000", "server.web_port: expected a whole number from 0 to 65535, got 70000"),
         ("mss = 87", "server.mss: expected 0 (the system's) or at least 88 bytes, got 87"),
-        ('proxy_protocol = "v3"', 'server.proxy_protocol: expected true, false, "v1" or "v2", got "v3"'),
+        (
+            'proxy_protocol = "v3"',
+            'server.proxy_protocol: expected true, false, "v1", "v2" or a table such as {443 = "v2"}, got "v3"',
+        ),
         ("nodelay = 1", "server.nodelay: expected true or false, got 1"),
         ("sniffer_log = 1", "server.sniffer_log: expected text in quotes, got 1"),
         ('log_format = "jsn"', 'server.log_format: expected "text" or "json", got "jsn"; did you mean `json`?'),

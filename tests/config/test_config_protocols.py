@@ -6,6 +6,7 @@ import pytest
 from tests.support.config import problems
 
 from backhaul.config import ServerConfig
+from backhaul.config.effective import settings
 from backhaul.config.files import clashes
 from backhaul.config.loader import parse
 
@@ -75,3 +76,45 @@ def test_ports_of_two_files_clash_by_protocol(first: str, other: str, taken: lis
     found = list(clashes({Path("a.toml"): one, Path("b.toml"): two}))
     assert len(found) == len(taken)
     assert all(part.removeprefix("server.ports: ") in line for part, line in zip(taken, found, strict=True))
+
+
+def test_a_header_for_some_ports() -> None:
+    config = parse(of('ports = ["443", "80-82"]\nproxy_protocol = {443 = "v2", 80-81 = "v1"}'))
+    assert isinstance(config, ServerConfig)
+    assert [config.proxied.version(port) for port in (443, 80, 81, 82)] == ["v2", "v1", "v1", None]
+    (shown,) = (one for one in settings(config) if one.name == "proxy_protocol")
+    assert shown.value == '{443 = "v2", 80-81 = "v1"}'
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ('{x = "v2"}', "proxy_protocol.x: a port is a number from 1 to 65535"),
+        ('{80-79 = "v2"}', 'proxy_protocol."80-79": the range runs backwards; write 79-80'),
+        ('{80-90 = "v2", 85 = "v1"}', 'proxy_protocol."85": names port 85 again; remove one'),
+        ('{80 = "v3"}', "proxy_protocol: expected true, false,"),
+    ],
+)
+def test_a_wrong_table_is_one_line(table: str, problem: str) -> None:
+    (found,) = problems(of(f'ports = ["80-90"]\nproxy_protocol = {table}'))
+    assert found.startswith(f"server.{problem}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "warning"),
+    [
+        ('ports = ["80"]\nproxy_protocol = {80 = "v2"}', None),
+        ('ports = ["80", "53/udp"]\nproxy_protocol = {53 = "v2"}', "proxy_protocol: no effect on 53, which ports"),
+        ('ports = ["80"]\nproxy_protocol = {443 = "v2"}', "proxy_protocol: no effect on 443, which ports"),
+    ],
+)
+def test_a_header_that_goes_nowhere_is_warned_of(lines: str, warning: str | None) -> None:
+    found = [line for line in parse(of(lines)).warnings if "no effect" in line]
+    assert [line[: len(str(warning))] for line in found] == ([warning] if warning else [])
+
+
+def test_a_health_check_of_a_group_without_tcp_is_warned_of() -> None:
+    clients = "".join(f'[server.clients.{name}]\ntoken = "{name}"\n' for name in ("a", "b"))
+    group = '[server.groups.dns]\nports = ["53/udp"]\nclients = ["a", "b"]\nhealth = "tcp"\n'
+    found = [line for line in parse(of("") + clients + group).warnings if "health" in line]
+    assert found == ["groups.dns.health: no effect, none of its ports serves TCP; remove it"]

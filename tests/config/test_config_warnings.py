@@ -96,7 +96,7 @@ def test_a_proxy_protocol_without_effect_is_warned_of(
 ) -> None:
     config = parse(f"{on(transport, FULL_SERVER)}proxy_protocol = {value}")
     assert isinstance(config, ServerConfig)
-    assert config.proxy_version == version
+    assert config.proxied.version(443) == version
     assert [warning.partition(":")[0] for warning in config.warnings] == ["proxy_protocol"] * warned
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.net import HOST, free_port, ready, until
+from tests.support.net import HOST, Peer, free_port, ready, until
 from tests.support.proxy import decode
-from tests.support.tunnel import PROXY_PROTOCOL, Net
+from tests.support.tunnel import PROXY_PROTOCOL, Net, change
 
 from backhaul.relay.outcome import Outcome
 from backhaul.relay.traffic import Meter, Traffic
@@ -99,6 +99,25 @@ class TestProxyProtocol:
         user.shut_write()
         host, port = user.address
         assert await target.receive_all() == f"PROXY TCP4 {host} {HOST} {port} {tunnel.ports[0]}\r\nhello".encode()
+
+    async def test_a_table_names_the_ports(self, any_net: Net) -> None:
+        listener, bind_port, ports = any_net.listen(), free_port(), (free_port(), free_port())
+        mappings = [f"{HOST}:{port}={listener.port}" for port in ports]
+        server = await any_net.server(bind_port, mappings, f'proxy_protocol = {{{ports[0]} = "v2"}}')
+        await any_net.client(bind_port)
+
+        async def received(port: int) -> tuple[Peer, bytes]:
+            user, target = await asyncio.gather(any_net.dial(port), listener.accept())
+            await user.send(b"hello")
+            user.shut_write()
+            return user, await target.receive_all()
+
+        user, data = await received(ports[0])
+        assert decode(data) == (user.address, (HOST, ports[0]), b"hello")
+        assert (await received(ports[1]))[1] == b"hello"
+        await change(server, proxy_protocol={str(ports[1]): "v1"})
+        assert (await received(ports[0]))[1] == b"hello"
+        assert (await received(ports[1]))[1].startswith(b"PROXY TCP4 ")
 
     @pytest.mark.parametrize("host", [HOST, "::1"])
     async def test_the_target_learns_the_address_and_the_port_of_the_user(self, any_net: Net, host: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from ipaddress import ip_address
 from itertools import groupby
 from pathlib import Path
+from socket import SOCK_STREAM
 
 from backhaul.paths import is_folder
 
@@ -13,6 +14,9 @@ from .address import is_ip
 from .common import DEFAULT_TOKEN, Security
 from .events import is_url
 from .keys import Key, keys
+from .kinds import kinds_of
+from .messages import few
+from .ports import PortMapping
 from .schema import ClientConfig, Config, ServerConfig, doors_of
 from .secret import Secret
 
@@ -185,8 +189,29 @@ def _of_a_server(config: ServerConfig) -> Iterator[str]:
     if not config.all_ports:
         yield 'ports: none, so no user can connect; add some, such as ports = ["443=5201"]'
     yield from _limits(config)
-    if config.proxy_protocol is True and not config.facts.datagrams and not config.proxy_version:
+    yield from _proxied(config)
+    yield from _checked_groups(config)
+    if config.proxy_protocol is True and not config.facts.datagrams and not config.proxied:
         yield f'proxy_protocol: true has no effect on transport {config.transport}, as in v0.7.2; write "v2" or "v1"'
+
+
+def _proxied(config: ServerConfig) -> Iterator[str]:
+    """Yield ports whose header goes nowhere."""
+    listed = {mapping.bind_port for mapping in _for_streams(config, config.all_ports)}
+    if not config.facts.datagrams and (others := sorted(config.proxied.ports.keys() - listed)):
+        named = few(list(map(str, others)))
+        yield f"proxy_protocol: no effect on {named}, which ports does not list for TCP; correct the numbers"
+
+
+def _checked_groups(config: ServerConfig) -> Iterator[str]:
+    for group in config.groups.named:
+        if group.health and not any(_for_streams(config, group.ports)):
+            yield f"groups.{group.name}.health: no effect, none of its ports serves TCP; remove it"
+
+
+def _for_streams(config: ServerConfig, ports: Iterable[PortMapping]) -> Iterator[PortMapping]:
+    kinds = kinds_of(config)
+    return (mapping for mapping in ports if SOCK_STREAM in kinds.of(mapping))
 
 
 def _limits(config: ServerConfig) -> Iterator[str]:

@@ -10,9 +10,11 @@ from backhaul.reading import read_file
 from . import claims
 from .address import EVERY, Address, EveryAddress
 from .common import MIN_MSS
+from .errors import ConfigError
 from .kinds import kinds_of
 from .messages import brief, no_path, unreadable
 from .ports import overlap
+from .proxied_ports import by_port
 from .schema import Config, ServerConfig
 
 _MAKE_PAIR = "backhaul cert --name HOST --out DIR"
@@ -33,6 +35,7 @@ def problems(config: Config) -> Iterator[str]:
         for owner in config.owners:
             yield from _taken_ports(config, owner)
         yield from _taken_page(config)
+        yield from _proxied(config)
         yield from _streams_on_udp(config)
         yield from _certificate(config)
         for name, path in config.every_limit.files.items():
@@ -176,6 +179,14 @@ def _streams_on_udp(config: ServerConfig) -> Iterator[str]:
         elif not mapping.takes_datagrams:
             path = mapping.target if mapping.leads_to_path else mapping.bind
             yield f"ports: transport udp can't use {path}; name a port, or use another transport"
+
+
+def _proxied(config: ServerConfig) -> Iterator[str]:
+    if isinstance(config.proxy_protocol, dict):
+        try:
+            by_port(config.proxy_protocol)
+        except ConfigError as mistakes:
+            yield from (f"proxy_protocol.{problem}" for problem in mistakes.problems)
 
 
 def _certificate(config: ServerConfig) -> Iterator[str]:

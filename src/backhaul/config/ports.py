@@ -137,9 +137,9 @@ def _listening(text: str) -> tuple[str, range]:
     if names_path(text):
         return parse_path(text), _ONE
     if ":" not in text:
-        return "", _span(text)
+        return "", span(text)
     host, ports = split_host_port(text)
-    return (parse_host(host) if host else ""), _span(ports)
+    return (parse_host(host) if host else ""), span(ports)
 
 
 def _targets(text: str | None, ports: range) -> list[str]:
@@ -149,16 +149,16 @@ def _targets(text: str | None, ports: range) -> list[str]:
         parse_path(text)
         return [text] * len(ports)
     target_ports = _target_ports(text)
-    span = _span(target_ports)
+    aims = span(target_ports)
     if not _RANGE.fullmatch(target_ports):
         return [text] * len(ports)
-    if len(span) != len(ports):
+    if len(aims) != len(ports):
         raise ValueError(
-            f"{len(ports)} listening ports do not fit {len(span)} target ports; "
+            f"{len(ports)} listening ports do not fit {len(aims)} target ports; "
             "make both ranges equally long or name one target port"
         )
     head = text.removesuffix(target_ports)
-    return [f"{head}{port}" for port in span]
+    return [f"{head}{port}" for port in aims]
 
 
 def _target_ports(text: str) -> str:
@@ -170,8 +170,8 @@ def _target_ports(text: str) -> str:
     return ports
 
 
-def _span(text: str) -> range:
-    """Read a port or a range of ports."""
+def span(text: str) -> range:
+    """Read a port or a range of ports; raise ValueError naming the remedy."""
     if not _RANGE.fullmatch(text):
         port = parse_port(text)
         return range(port, port + 1)

@@ -16,6 +16,7 @@ from .groups import GroupTables, ServedGroup, parse_groups
 from .keys import DEDICATED, MUX, STREAM, TLS, WEB, key
 from .limits import NO_LIMITS, LimitTables, parse_limits
 from .ports import PORTS_KEY, PortMapping
+from .proxied_ports import Proxied, ProxyVersion, by_port
 from .proxy import parse_proxy
 from .secret import Secret
 from .servers import ServerTable, parse_servers
@@ -23,8 +24,6 @@ from .values import ALLOWED, parse_access_log, parse_allowed, parse_decoy, parse
 
 MAX_MARK = 2**32 - 1  # a mark has 32 bits
 MAX_POOL = 65535  # connections from one source address to one server port
-
-ProxyVersion = Literal["v1", "v2"]
 
 
 class ServerConfig(CommonConfig, frozen=True, kw_only=True):
@@ -50,12 +49,12 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
         ),
     ] = False
     proxy_protocol: Annotated[
-        bool | ProxyVersion,
+        bool | ProxyVersion | dict[str, ProxyVersion],
         key(
-            "Send the target a PROXY protocol header. `true` is v2 on the transports where v0.7.2 sends one: "
-            "tcp, tcpmux, wsmux and wssmux.",
+            "Send the target a PROXY protocol header; a table names the ports. `true` is v2 on the transports where "
+            "v0.7.2 sends one: tcp, tcpmux, wsmux and wssmux.",
             on=STREAM,
-            form='true, false, "v1" or "v2"',
+            form='true, false, "v1", "v2" or a table such as {443 = "v2"}',
         ),
     ] = False
     access_log: Annotated[
@@ -176,11 +175,15 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
         return structs.replace(self, ports=client.ports, accepted=client.accepted, **alone)
 
     @property
-    def proxy_version(self) -> ProxyVersion | None:
-        """The version of the header sent to targets, or None for no header."""
-        if isinstance(self.proxy_protocol, bool):
-            return "v2" if self.proxy_protocol and self.facts.proxied_by_v072 else None
-        return self.proxy_protocol
+    def proxied(self) -> Proxied:
+        """The headers sent to targets."""
+        match self.proxy_protocol:
+            case bool(wanted):
+                return Proxied("v2" if wanted and self.facts.proxied_by_v072 else None)
+            case dict(table):
+                return Proxied(None, by_port(table))
+            case version:
+                return Proxied(version)
 
 
 class ClientConfig(CommonConfig, frozen=True, kw_only=True):

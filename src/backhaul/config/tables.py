@@ -60,6 +60,8 @@ def shown(value: object) -> str:
         return show(value)
     if isinstance(value, Secret) and not value:
         return show("")
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name} = {show(one)}' for name, one in value.items())}}}"
     if not isinstance(value, tuple):
         return str(value)
     if any(isinstance(one, Secret | Struct) for one in value):

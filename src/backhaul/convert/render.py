@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from backhaul.config.messages import few, quoted, show
-from backhaul.config.tables import NAME
+from backhaul.config.messages import quoted, show
+from backhaul.config.tables import NAME, shown
 from backhaul.wire.targets import names_path
 from backhaul.wire.transports import TRANSPORTS
 
@@ -116,13 +116,13 @@ def _udp(services: Iterable[Service], tunnel: Tunnel) -> None:
 
 
 def _proxy_protocol(services: Iterable[Service], tunnel: Tunnel) -> None:
+    """Add the version of all ports, or a table of those whose targets expect a header."""
     versions = {service.proxy_protocol for service in services if service.streams}
     if len(versions) == 1 and (version := versions.pop()):
         tunnel.server["proxy_protocol"] = version
     elif len(versions) > 1:
-        names = [service.name for service in services if service.proxy_protocol]
-        remedy = "set it where all targets expect the header"
-        tunnel.gaps.append(Gap("proxy_protocol", f"holds for all ports, not only {few(names)}", remedy))
+        expecting = [service for service in services if service.streams and service.proxy_protocol]
+        tunnel.server["proxy_protocol"] = {one.listen.rpartition(":")[2]: one.proxy_protocol for one in expecting}
 
 
 def _unix_targets(services: Iterable[Service], tunnel: Tunnel) -> None:
@@ -148,7 +148,7 @@ def _certificate(tunnel: Tunnel) -> None:
 def _table(name: str, settings: Settings, entries: Iterable[str]) -> str:
     first = [key for key in _ORDER if key in settings]
     rest = sorted(settings.keys() - set(first))
-    lines = [f"{key} = {show(settings[key])}" for key in (*first, *rest)]
+    lines = [f"{key} = {_value(settings[key])}" for key in (*first, *rest)]
     return "\n".join([f"[{name}]", *lines, *entries, ""])
 
 
@@ -157,6 +157,10 @@ class _Usual(NamedTuple):
 
     host: str
     datagrams: bool
+
+
+def _value(value: object) -> str:
+    return shown(value) if isinstance(value, dict) else show(value)
 
 
 def _ports(services: Sequence[Service], usual: _Usual) -> Iterator[str]:

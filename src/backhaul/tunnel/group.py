@@ -360,10 +360,11 @@ class Group:
 def _check_of(config: ServerConfig, group: ServedGroup) -> Check | None:
     """Return the health check of a group's clients: of the target of its first port for TCP; None without one."""
     kinds = kinds_of(config)
-    target = next((mapping.target for mapping in group.ports if SOCK_STREAM in kinds.of(mapping)), "")
-    if not group.health or not target:
+    first = next((mapping for mapping in group.ports if SOCK_STREAM in kinds.of(mapping)), None)
+    if not group.health or not first:
         return None
     path = group.health.removeprefix("http:") if group.health != CONNECTION else ""
-    preface = header_without_addresses(config.proxy_version) if config.proxy_version else b""
+    version = config.proxied.version(first.bind_port)
+    preface = header_without_addresses(version) if version else b""
     times = group.health_interval, group.health_rise, group.health_fall
-    return Check(0, target, path, *times, preface=preface)
+    return Check(0, first.target, path, *times, preface=preface)

@@ -85,7 +85,7 @@ class UserDispatcher:
                 return
             traffic = limiting.rates.traffic(port, address, room.client)
         done = self._outcomes.expect(port, address, room)
-        user = User(sock, port.mapping.target, self._preface(sock, address), traffic, done)
+        user = User(sock, port.mapping.target, self._preface(port.mapping.bind_port, sock, address), traffic, done)
         port.total += 1
         port.open += 1
         self._carry(user, port, address)

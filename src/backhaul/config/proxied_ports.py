@@ -1,0 +1,50 @@
+"""The ports whose targets expect a header of the PROXY protocol, where ``proxy_protocol`` is a table."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .errors import ConfigError
+from .messages import quoted
+from .ports import span
+
+ProxyVersion = Literal["v1", "v2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proxied:
+    """The versions of the headers that targets get."""
+
+    usual: ProxyVersion | None
+    """That of ports without one of their own; None: no header."""
+    ports: Mapping[int, ProxyVersion] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.usual or self.ports)
+
+    def version(self, port: int) -> ProxyVersion | None:
+        """Return the version of a port; None: no header."""
+        return self.ports.get(port, self.usual)
+
+
+def by_port(table: Mapping[str, ProxyVersion]) -> dict[int, ProxyVersion]:
+    """Return the version of each port; raise ConfigError naming the remedy for names that are no ports."""
+    versions: dict[int, ProxyVersion] = {}
+    problems: list[str] = []
+    for name, version in table.items():
+        try:
+            ports = span(name)
+        except ValueError as mistake:
+            problems.append(f"{quoted(name)}: {mistake}")
+            continue
+        problems += [f"{quoted(name)}: names port {port} again; remove one" for port in _first(ports, versions)]
+        versions |= dict.fromkeys(ports, version)
+    if problems:
+        raise ConfigError(problems)
+    return versions
+
+
+def _first(ports: range, taken: Mapping[int, ProxyVersion]) -> Iterator[int]:
+    """Yield the first port that is taken, if any."""
+    found = next((port for port in ports if port in taken), None)
+    yield from () if found is None else (found,)
