@@ -7,7 +7,7 @@ import pytest
 from tests.support.clock import Clock
 from tests.support.config import server as read
 from tests.support.datagrams import UdpNet
-from tests.support.net import HOST, echo, until
+from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net, change, refused, turned_away
 
 from backhaul.addresses import LOCAL
@@ -188,3 +188,16 @@ async def test_limits_in_force_and_their_use(net: Net, tmp_path: Path) -> None:
         ("limits", "rate"): 8000,
         ("limits", "deny"): 3,
     }
+
+
+async def test_addresses_of_one_port_are_limited_each_by_itself(net: Net) -> None:
+    target, port = await net.echo(), free_port()
+    hosts = (HOST, "127.0.0.2")
+    bind_port = free_port()
+    lines = f"[server.limits.{port}]\nmax_users = 2"
+    server = await net.server(bind_port, [f"{host}:{port}={target}" for host in hosts], lines)
+    await net.client(bind_port)
+    for user in [await net.dial(port, HOST), await net.dial(port, HOST), await net.dial(port, "127.0.0.2")]:
+        await echo(user, b"hello")
+    (limit,) = server.state().limits
+    assert (limit.most, limit.used) == (2, 2)

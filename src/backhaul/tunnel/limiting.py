@@ -88,7 +88,7 @@ class Limiting:
 
     def states(self, ports: Iterable[Port], clients: Mapping[str, int]) -> Iterator[LimitState]:
         """Return the limits in force and their use, of all ports and clients with their users."""
-        users = {port.mapping.bind_port: port.users for port in ports} | {ALL_PORTS: self._present()}
+        users = _most(ports) | {ALL_PORTS: self._present()}
         quotas = self.quotas.used()
         for name, limits, port in self._tables.named():
             used = self.admission.used(port, users.get(port, 0)) | quotas.get(name, {})
@@ -112,3 +112,12 @@ class Limiting:
     async def finish(self) -> None:
         """Store the counted bytes, when all users have left."""
         await self.quotas.finish()
+
+
+def _most(ports: Iterable[Port]) -> dict[int, int]:
+    """Return the users of each port; of several addresses with one, those of the fullest, as each is limited alone."""
+    users: dict[int, int] = {}
+    for port in ports:
+        number = port.mapping.bind_port
+        users[number] = max(users.get(number, 0), port.users)
+    return users
