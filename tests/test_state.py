@@ -39,6 +39,7 @@ def test_a_state_holds_numbers_and_few_texts() -> None:
         "name",
         "peer",
         "problem",
+        "protocol",
         "reason",
         "table",
         "target",

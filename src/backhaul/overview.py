@@ -250,6 +250,7 @@ def _port(port: PortState, closed: str, *, client: str = "", group: str = "") ->
     return PortStatus(
         port=port.bind_port,
         bind=port.bind_host,
+        protocol=port.protocol,
         target=port.target,
         open=port.open,
         total=port.total,

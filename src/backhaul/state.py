@@ -159,6 +159,8 @@ class PortState(Struct, frozen=True, gc=False):
     bind_host: str
     """A host, or the path of a Unix socket; empty for all addresses."""
     bind_port: int
+    protocol: str
+    """The only one of its users, tcp or udp, if the configuration names one; otherwise empty."""
     target: str
     problem: str
     """The reason why it is not open; otherwise empty."""

@@ -11,6 +11,9 @@ from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Tunnel, change
 from tests.support.udp_clients import insist
 
+from backhaul.monitor.events import EventLog
+from backhaul.overview import reader
+
 
 @pytest.fixture(params=["tcp", "tcpmux", "ws", "wssmux"])
 async def udp_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
@@ -45,6 +48,8 @@ async def test_a_port_for_udp_serves_udp_only(udp_net: UdpNet) -> None:
     tunnel = await tunnel_of(udp_net, "udp")
     await insist(udp_net.udp(tunnel.ports[0]))
     assert free_for(socket.SOCK_STREAM, tunnel.ports[0])
+    (port,) = reader(tunnel.server.state, EventLog())().ports
+    assert (port.name, port.udp_flows) == (f"{HOST}:{tunnel.ports[0]}/udp", 1)
 
 
 async def test_a_port_for_tcp_serves_tcp_only(udp_net: UdpNet) -> None:

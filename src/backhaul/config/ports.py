@@ -48,8 +48,9 @@ class PortMapping(Struct, frozen=True, gc=False):
 
     @property
     def bind(self) -> str:
-        """The address and the port, or the port alone if it listens on all addresses."""
-        return str(self.address) if self.bind_host else str(self.bind_port)
+        """The address and the port, or the port alone if it listens on all addresses; then the protocol, if any."""
+        spot = str(self.address) if self.bind_host else str(self.bind_port)
+        return f"{spot}/{self.protocol}" if self.protocol else spot
 
     @property
     def address(self) -> Address:

@@ -70,11 +70,14 @@ class PortStatus(Struct, frozen=True, gc=False):
     """The name of the client that its users are for; empty for the one without a name, and on the client."""
     group: str = ""
     """The name of the group of clients that its users are for; otherwise empty."""
+    protocol: str = ""
+    """The only protocol of its users, tcp or udp, if the configuration names one; otherwise empty."""
 
     @property
     def name(self) -> str:
-        """The address and number of the server's port."""
-        return port_name(self.bind, self.port)
+        """The address and number of the server's port, and the protocol if one is named."""
+        spot = port_name(self.bind, self.port)
+        return f"{spot}/{self.protocol}" if self.protocol else spot
 
 
 class ClientStatus(Struct, frozen=True, gc=False):

@@ -90,6 +90,7 @@ class Port:
         return PortState(
             bind_host=self.mapping.bind_host,
             bind_port=self.mapping.bind_port,
+            protocol=self.mapping.protocol,
             target=self.mapping.target,
             problem=self.problem,
             open=self.open,

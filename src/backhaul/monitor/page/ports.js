@@ -80,7 +80,8 @@ function fill(row, port, side) {
 function title(port, side) {
   if (side === "client") return port.target;
   if (port.bind.startsWith("/")) return `unix:${port.bind}`;
-  return port.bind && port.bind !== "0.0.0.0" && port.bind !== "::" ? `${port.bind}:${port.port}` : String(port.port);
+  const spot = port.bind && port.bind !== "0.0.0.0" && port.bind !== "::" ? `${port.bind}:${port.port}` : `${port.port}`;
+  return port.protocol ? `${spot}/${port.protocol}` : spot;
 }
 
 function owner(port) {
