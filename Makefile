@@ -80,8 +80,8 @@ dist: ## make the wheel, the program with Python inside and Debian's package in 
 	rm -rf dist
 	build/venv/bin/pyproject-build --no-isolation
 	build/venv/bin/pyinstaller --noconfirm --log-level WARN --distpath build/packed --workpath build/work release/backhaul.spec
-	cp build/packed/backhaul-linux-x86_64 dist
-	build/venv/bin/python -m release.probe dist/backhaul-linux-x86_64
+	cp build/packed/backhaul-linux-$$(uname -m) dist
+	build/venv/bin/python -m release.probe dist/backhaul-linux-$$(uname -m)
 	build/venv/bin/python -m release.debian build/packed/backhaul dist
 	cd dist && sha256sum * >SHA256SUMS
 

@@ -16,6 +16,7 @@ from backhaul.cli.completion import completion
 from backhaul.system.unit import MARK, Unit
 
 from .deb import Entry, package, tree
+from .machines import machine
 
 ROOT: Final = Path(__file__).parents[1]
 SETTINGS: Final = {
@@ -38,7 +39,7 @@ _COMPLETIONS: Final = {
 _CONTROL: Final = """\
 Package: backhaul
 Version: {version}
-Architecture: amd64
+Architecture: {architecture}
 Maintainer: Backhaul for Python maintainers <maintainers@backhaul.invalid>
 Section: net
 Priority: optional
@@ -148,13 +149,13 @@ def entries(packed: Path) -> list[Entry]:
 
 def build(packed: Path, when: int) -> bytes:
     """Return the package of the program in the directory ``packed``."""
-    control = _CONTROL.format(version=__version__, libc=libc_needed(packed))
+    control = _CONTROL.format(version=__version__, architecture=machine().debian, libc=libc_needed(packed))
     return package(control, _SCRIPTS, SETTINGS, entries(packed), when)
 
 
 def main(packed: Path, out: Path) -> None:
     """Write the package."""
-    made = out / f"backhaul_{__version__}_amd64.deb"
+    made = out / f"backhaul_{__version__}_{machine().debian}.deb"
     made.write_bytes(build(packed, int(os.environ.get("SOURCE_DATE_EPOCH", "0"))))
     print(f"{made}: {made.stat().st_size >> 20} MB, for glibc {libc_needed(packed)} and newer")
 

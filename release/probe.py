@@ -4,6 +4,7 @@ It must work without any environment and, which only root can try, where only gl
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from .machines import machine
+
 GLIBC: Final = (
-    *("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6"),
+    *(machine().loader, "libc.so.6", "libm.so.6"),
     *("libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1"),  # empty since glibc 2.34, but named by libraries
 )
 """The libraries that the program needs from the system."""
-_PLACES: Final = ("/lib64", "/lib/x86_64-linux-gnu", "/usr/lib64")
+_PLACES: Final = ("/lib", "/lib64", f"/lib/{platform.machine()}-linux-gnu", "/usr/lib64")
 _PATIENCE: Final = 60.0
 _CONFIG: Final = '[server]\nbind_addr = "127.0.0.1:3080"\ntransport = "tcp"\ntoken = "a trial"\nports = ["8000"]\n'
 
