@@ -31,16 +31,16 @@ def known(freezes: Freezes) -> Freezes:
     return freezes
 
 
-def limit(freezes: Freezes, way: int = 0) -> int:
-    """Return the number of bytes above which a connection is replaced, or 0."""
+def limit(freezes: Freezes, way: int = 0, session: str = ONE) -> int:
+    """Return the number of bytes above which a connection of the session is replaced, or 0."""
     largest = [0, 0]
     largest[way] = 1 << 20
-    if not freezes.due(largest):
+    if not freezes.due(session, largest):
         return 0
     low, high = 0, 1 << 20
     while high - low > 1:
         largest[way] = (low + high) // 2
-        low, high = (low, largest[way]) if freezes.due(largest) else (largest[way], high)
+        low, high = (low, largest[way]) if freezes.due(session, largest) else (largest[way], high)
     return low
 
 
@@ -131,42 +131,73 @@ def test_no_connection_carries_less_than_its_handshakes(freezes: Freezes) -> Non
     assert limit(freezes) == 4_096
 
 
-def trial(freezes: Freezes) -> int:
-    """Replace connections at the limit until twice as much is tried; return their number."""
-    before, count = limit(freezes), 0
+def trial(freezes: Freezes, clock: Clock) -> int:
+    """Replace connections at the limit until the session tries twice as much; return the seconds until then."""
+    before, seconds = limit(freezes), 0
     while limit(freezes) == before:
+        clock.now += 1
+        seconds += 1
         freezes.lasted(ONE, (before + 1, 0))
-        count += 1
-    return count
+    return seconds
 
 
-def test_now_and_then_twice_as_much_is_tried(known: Freezes) -> None:
-    assert trial(known) == 32
-    assert limit(known) == 2 * FIRST
-    assert trial(known) == 32
-    assert limit(known) == 4 * FIRST
+def test_now_and_then_one_session_tries_twice_as_much(known: Freezes, clock: Clock) -> None:
+    assert trial(known, clock) == 60
+    known.lasted(OTHER, (FIRST + 1, 0))
+    assert (limit(known), limit(known, session=OTHER)) == (2 * FIRST, FIRST)
 
 
-def test_connections_that_were_replaced_for_another_reason_are_no_trial(known: Freezes) -> None:
-    for _ in range(100):
-        known.lasted(ONE, (FIRST, 0))
+def test_more_for_one_session_is_more_for_all_and_tried_again_at_once(known: Freezes, clock: Clock) -> None:
+    trial(known, clock)
+    known.lasted(ONE, (2 * FIRST + 1, 0))
+    assert limit(known, session=OTHER) == 2 * FIRST + 1
+    known.lasted(OTHER, (2 * FIRST + 2, 0))
+    assert (limit(known), limit(known, session=OTHER)) == (2 * FIRST + 1, 2 * (2 * FIRST + 1))
+
+
+def test_an_ended_session_leaves_the_trial_to_the_next(known: Freezes, clock: Clock) -> None:
+    trial(known, clock)
+    known.forget(ONE)
+    assert limit(known) == FIRST
+    known.lasted(OTHER, (FIRST + 1, 0))
+    assert limit(known, session=OTHER) == 2 * FIRST
+
+
+def test_a_change_of_the_line_ends_the_trial(known: Freezes, clock: Clock) -> None:
+    trial(known, clock)
+    known.forget_all()
     assert limit(known) == FIRST
 
 
-def test_a_failed_trial_is_repeated_later_without_a_word(known: Freezes, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_end_of_another_session_does_not_end_the_trial(known: Freezes, clock: Clock) -> None:
+    trial(known, clock)
+    known.forget(OTHER)
+    known.froze(OTHER, (15_000, 0))
+    assert (limit(known), limit(known, session=OTHER)) == (2 * FIRST, FIRST)
+
+
+def test_connections_that_were_replaced_for_another_reason_are_no_trial(known: Freezes, clock: Clock) -> None:
+    clock.now += 100
+    known.lasted(ONE, (FIRST, 0))
+    assert limit(known) == FIRST
+
+
+def test_a_failed_trial_is_repeated_later_without_a_word(
+    known: Freezes, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.clear()
-    for length in (32, 64, 128, 256, 512, 1024, 1024):
-        assert trial(known) == length
+    for seconds in (60, 120, 240, 480, 960, 1920, 3600, 3600):
+        assert trial(known, clock) == seconds
         known.froze(ONE, (15_000, 0))
         assert limit(known) == FIRST
     assert not caplog.text
 
 
-def test_an_outage_does_not_lower_the_limit(known: Freezes) -> None:
+def test_an_outage_does_not_lower_the_limit(known: Freezes, clock: Clock) -> None:
     for session in range(20):
         known.froze(session, (5_000, 0))
     assert limit(known) == FIRST
-    assert trial(known) == 32
+    assert trial(known, clock) == 60
     known.froze(ONE, (5_000, 0))
     assert limit(known) == FIRST
 
@@ -178,18 +209,20 @@ def test_three_connections_that_freeze_earlier_lower_the_limit(known: Freezes) -
     assert limit(known) == 6_000
 
 
-def test_a_silence_after_more_bytes_changes_nothing(known: Freezes) -> None:
+def test_a_silence_after_more_bytes_changes_nothing(known: Freezes, clock: Clock) -> None:
     for _ in range(3):
         known.froze(ONE, (18_000, 0))
     assert limit(known) == FIRST
-    assert trial(known) == 32
+    assert trial(known, clock) == 60
     known.froze(ONE, (2 * FIRST, 0))
     assert limit(known) == 2 * FIRST
 
 
-def test_a_limit_that_was_never_reached_is_forgotten(known: Freezes) -> None:
+def test_a_limit_that_was_never_reached_is_forgotten(known: Freezes, clock: Clock) -> None:
+    trial(known, clock)
     for _ in range(3):
-        trial(known)
+        known.lasted(ONE, (limit(known) + 1, 0))
+        known.lasted(ONE, (limit(known) + 1, 0))
     assert not known.known
     known.froze(ONE, (15_000, 0))
     assert not known.known

@@ -368,3 +368,16 @@ def test_nothing_is_learned_from_a_session_that_has_ended(stand: Stand) -> None:
     stand.link = Session(stand.link.conn, carried=(11_251, 0))
     stand.begin()
     assert stand.wanted(60) == set()
+
+
+def test_a_connection_that_nears_the_number_and_becomes_silent_is_replaced_soon(stand: Stand) -> None:
+    """What a firewall has counted may be more than what has arrived."""
+    for _ in range(3):
+        freeze(stand)
+    stand.link.carried = 5_626, 0  # more than half
+    assert stand.wanted(60) == set()  # nobody waits for anything
+    stand.link.streams, stand.link.received = 1, 400
+    assert stand.wanted(0.3) == set()
+    assert stand.wanted(0.1) == {Cause.ROTATION}
+    stand.link.carried = 5_625, 0
+    assert stand.wanted(PATIENCE) == set()

@@ -75,6 +75,9 @@ class Patience:
     four round trips if those are longer."""
     sign: float = 0.5
     """Interval of acknowledgements while an end reads nothing of a session, because a user or target does not."""
+    ahead: float = 3.0
+    """Time until a connection that was dialled ahead for a session, and not needed, is closed; a server waits for
+    ``resume``."""
     resume: float = 10.0
     """Time for a connection that resumes a session, from its admission to the answer of the server."""
     again: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)

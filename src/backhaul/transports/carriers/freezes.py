@@ -15,7 +15,7 @@ _LEAST: Final = 1 << 12  # bytes in one direction: with fewer, each connection w
 _WITHIN: Final = 300.0  # seconds in which connections must freeze until they are compared
 _PART: Final = 0.75  # of the smallest number, at which a connection is replaced
 _REFUTED: Final = 2  # times the limit: connections that were alike froze before
-_TRIALS: Final = (1 << 5, 1 << 10)  # replaced connections until twice the number is tried, at first and at most
+_TRIALS: Final = (60.0, 3600.0)  # seconds until a session tries twice the number, at first and at most
 
 
 class Freezes:
@@ -33,9 +33,9 @@ class Freezes:
         """True while connections are known to freeze."""
         return any(way.limit for way in self._ways)
 
-    def due(self, carried: Sequence[int]) -> bool:
+    def due(self, session: Hashable, carried: Sequence[int]) -> bool:
         """Return whether a connection should be replaced that has carried so many bytes in each direction."""
-        return any(0 < way.limit < count for way, count in zip(self._ways, carried, strict=True))
+        return any(way.due(session, count) for way, count in zip(self._ways, carried, strict=True))
 
     def froze(self, session: Hashable, carried: Sequence[int]) -> bool:
         """Note a connection that became silent while another one could be opened; return whether a freeze is likely."""
@@ -70,19 +70,23 @@ class _Way:
         """Bytes at which a connection should be replaced; 0 if none is known to freeze."""
         self._complaints = complaints
         self._now = now
-        self._known = 0.0  # the limit, unless more is tried
+        self._known = 0.0  # the limit that connections have shown, unless a larger one seems to hold
         # In a row, of each session by itself: a change of the line silences one of each.
         self._last: dict[Hashable, deque[_Freeze]] = {}
-        self._replaced = 0  # connections, since the limit has changed
+        self._trier: Hashable = None  # one session at a time, whose users wait for seconds if its connection freezes
         self._trial = _TRIALS[0]
+        self._next_trial = 0.0
+
+    def due(self, session: Hashable, carried: int) -> bool:
+        return 0 < self._limit_of(session) < carried
 
     def froze(self, session: Hashable, carried: int) -> bool:
         if not _LEAST <= carried <= MOST:
             self.forget(session)
             return False
-        if self._known < self.limit and carried < self.limit:
+        if carried < self._limit_of(session) and (self._known < self.limit or session == self._trier):
             self._trial = min(2 * self._trial, _TRIALS[1])
-            self._set(self._known)
+            self._set(self._known, self._trial)
         last = self._last.setdefault(session, deque(maxlen=ALIKE))
         last.append(_Freeze(self._now(), carried))
         if len(last) == ALIKE and last[-1].at - last[0].at <= _WITHIN:
@@ -90,21 +94,26 @@ class _Way:
         return True
 
     def lasted(self, session: Hashable, carried: int) -> None:
-        """Now and then, try whether connections carry more; one that did so is proof."""
-        self.forget(session)
+        """Now and then, let a session try whether its connections carry more; one that did so is proof."""
+        self._last.pop(session, None)
         if not 0 < self.limit < carried:
             return
-        self._replaced += 1
         if carried > _REFUTED * self.limit:
             self._raise(carried)
-        elif self._replaced >= self._trial:
-            self._raise(2 * self.limit)
+        elif self._trier is None and self._now() >= self._next_trial:
+            self._trier = session
 
     def forget(self, session: Hashable) -> None:
         self._last.pop(session, None)
+        if session == self._trier:
+            self._trier = None
 
     def forget_all(self) -> None:
         self._last.clear()
+        self._trier = None
+
+    def _limit_of(self, session: Hashable) -> float:
+        return _REFUTED * self.limit if session == self._trier else self.limit
 
     def _compare(self, last: Sequence[int]) -> None:
         least = min(last)
@@ -112,7 +121,7 @@ class _Way:
         if not alike(last) or 0 < self.limit <= limit:
             return
         self._known = limit
-        self._set(limit)
+        self._set(limit, self._trial)
         self._complaints.warn(
             "freezes",
             f"tunnel connections freeze after some {least / 1000:.0f} kB, as firewalls of some countries let them; "
@@ -120,10 +129,13 @@ class _Way:
         )
 
     def _raise(self, limit: float) -> None:
+        """Use a larger limit, and try more at once."""
         if limit > MOST:
             self._known = limit = 0.0
-        self._set(limit)
+        self._set(limit, 0)
 
-    def _set(self, limit: float) -> None:
+    def _set(self, limit: float, trial: float) -> None:
+        """Use a limit, and let a session try more after some seconds."""
         self.limit = limit
-        self._replaced = 0
+        self._trier = None
+        self._next_trial = self._now() + trial

@@ -20,6 +20,7 @@ from backhaul.transports.client_end import Door
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.smux import Role
 
+from .ahead import Ahead
 from .breaks import Breaks
 from .links import make_line
 from .watch import Cause, Watch
@@ -64,6 +65,9 @@ class Resumer:
         self._doubt = doubt
         self._disowned = disowned
         self._watch = Watch(relay, self._want)
+        self._ahead = Ahead(
+            functools.partial(door.dial, resumes=True), functools.partial(release, relay.poller), relay.patience.ahead
+        )
         self._attempts: dict[Link, Attempt] = {}
         self._vain: dict[Link, _Vain] = {}
         self._breaks = Breaks(relay.complaints, self._loop.time)
@@ -71,7 +75,8 @@ class Resumer:
         self._greeted: Deadlines[Attempt] = Deadlines(relay.patience.resume, Attempt.late)
 
     def disconnected(self) -> None:
-        """Stop dialling until there is another control channel; connections that are open already may succeed."""
+        """Stop dialling until there is another control channel; connections that have named a session may succeed."""
+        self._ahead.clear()
         for link, attempt in list(self._attempts.items()):
             if attempt not in self._greeted:
                 del self._attempts[link]
@@ -182,6 +187,14 @@ class Resumer:
             self._loop.call_at(self._not_before, self._dial, attempt)
         else:
             attempt.begun = self._loop.time()
+            self._dial_now(attempt)
+
+    def _dial_now(self, attempt: "Attempt") -> None:
+        """Dial, unless a connection is ready; while a session works, the line can be trusted with that one."""
+        often = attempt.cause is Cause.ROTATION and self._watch.rotates_often
+        if connection := self._ahead.take() if often else None:
+            attempt.dialled(connection)
+        else:
             self._door.dial(attempt.dialled, resumes=True)
 
 

@@ -22,7 +22,8 @@ _LONGEST: Final = 32  # times the first patience: a session that is not read ack
 _SLOWEST: Final = 5.0  # seconds that an acknowledgement may count for: it may have waited for the end of an outage
 _SLOW: Final = 2  # times the slowest acknowledgement of late: for busy ends, which another connection makes busier
 _FADES: Final = 0.95  # share of the slowest acknowledgement that counts at the next look
-_SOON: Final = 0.1  # seconds between two looks while connections freeze, which then carry some 10 kB each
+_SOON: Final = 0.02  # seconds between two looks while connections freeze: ten packets may be all that one carries
+_HUSH: Final = 0.3  # seconds of silence until a connection is replaced that has carried half of what others have
 _JITTER: Final = 0.2  # either way, so that connections of the same age are not replaced together
 
 
@@ -47,6 +48,11 @@ class Watch:
         self._looks: dict[ResumableLink, _Look] = {}
         self._slowest = 0.0  # seconds until an acknowledgement, of late
         self._timer: TimerHandle | None = None
+
+    @property
+    def rotates_often(self) -> bool:
+        """True while connections are replaced because they would freeze."""
+        return self._freezes.known
 
     def add(self, link: ResumableLink) -> None:
         """Look at this session, too, from now on."""
@@ -108,13 +114,24 @@ class Watch:
         if waited and waited > look.patience * self._patience(link, look) and not has_input(link.conn):
             look.impatient = True
             self._want(link, Cause.SILENT)
-        elif self._freezes.due(link.carried):
+        elif self._freezes.known and self._would_freeze(link, look, now):
             self._want(link, Cause.ROTATION)
         elif look.silent_for(link, now) > patience and len(link) and not look.asked:
             look.asked = True
             link.ask()
         elif look.has_served(link, now, self._relay.resumption.max_age, self._relay.resumption.max_bytes):
             self._want(link, Cause.ROTATION)
+
+    def _would_freeze(self, link: ResumableLink, look: "_Look", now: float) -> bool:
+        """Return whether a connection has carried what others carry, or half of it and became silent.
+
+        What a firewall counts may be more than what arrives: lost packets, and those that were sent twice.
+        """
+        if self._freezes.due(link, link.carried):
+            return True
+        silence = max(_HUSH, _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip)
+        half = self._freezes.due(link, [2 * count for count in link.carried])
+        return half and len(link) > 0 and look.silent_for(link, now) > silence
 
     def _patience(self, link: ResumableLink, look: "_Look") -> float:
         """Return the seconds for an acknowledgement; a busy server or a long line needs more of them."""
