@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -92,7 +93,8 @@ def test_a_network_that_is_not_counted_has_no_rate(hidden: int) -> None:
 
 def test_this_machine_has_figures() -> None:
     measure()
-    machine = measure()
+    with socket.socket():  # the only one of an empty namespace
+        machine = measure()
     assert machine.cpu is not None
     assert 0 <= machine.cpu <= 100
     assert machine.memory
