@@ -48,7 +48,7 @@ def test_a_port_for_udp_leaves_that_of_tcp(lines: str) -> None:
         ),
         (
             'transport = "udp"\nports = ["443/tcp"]',
-            "server.ports: transport udp can't carry TCP for 443; remove /tcp, or use another transport",
+            "server.ports: transport udp can't carry TCP for 443/tcp; remove /tcp, or use another transport",
         ),
         (
             'ports = ["53/tcp", "53/udp=54"]',
