@@ -30,6 +30,16 @@ def test_mappings_are_shown_as_ranges(ports: str, lines: list[str]) -> None:
     assert [line.strip() for line in shown.splitlines()] == lines
 
 
+def test_a_client_without_ports_of_its_own_is_no_mistake() -> None:
+    text = server(
+        "[]",
+        '[server.clients.a]\ntoken = "abcdef-two-abcdef"\nports = []\n'
+        '[server.groups.web]\nclients = ["a"]\nports = ["1=2"]',
+    )
+    assert "\nports of client a\n  none\n" in text
+    assert "no user can connect" not in text
+
+
 def test_a_server_shows_values_defaults_and_warnings() -> None:
     text = server('["443"]', 'heartbeat = 7\nmetrics = ["prometheus"]\ntls_cert = "x.crt"')
     assert text.startswith("server, transport tcpmux, tunnel on [::]:3080\n")

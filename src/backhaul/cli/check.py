@@ -69,17 +69,16 @@ def _via(proxy: Proxy | None) -> str:
 
 def _map(config: ServerConfig) -> Iterator[str]:
     """Yield the ports of each client with their targets."""
+    nothing = "none" if config.all_ports else "none: no user can connect"
     for client in config.served:
         yield f"\nports of client {client.name}" if client.name else "\nports"
-        yield from _ports(client.ports)
+        yield from _ports(client.ports) if client.ports else [f"  {nothing}"]
     for group in config.groups.named:
         yield f"\nports of group {group.name}: clients {', '.join(group.clients)}, balance {group.balance}"
         yield from _ports(group.ports)
 
 
 def _ports(mappings: tuple[PortMapping, ...]) -> Iterator[str]:
-    if not mappings:
-        yield "  none: no user can connect"
     for run in _runs(mappings):
         first, last = run[0], run[-1]
         if first.address.is_path:
