@@ -11,6 +11,7 @@ from .poller import WOULD_BLOCK
 _ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", 0)
 _HAS_TCP_INFO = hasattr(socket, "TCP_INFO")
 _STATE, _RETRANSMITS = 0, 2  # offsets of tcpi_state and tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
+_WHOLE = 8  # bytes: of fewer than four, qemu-user leaves some as they were
 _ESTABLISHED = 1  # TCP_ESTABLISHED of <linux/tcp_states.h>
 
 
@@ -85,4 +86,4 @@ def has_error(sock: socket.socket) -> bool:
 
 def retransmissions(sock: socket.socket) -> int:
     """Return the number of consecutive retransmissions of unacknowledged bytes."""
-    return info(sock, _RETRANSMITS + 1)[_RETRANSMITS]
+    return info(sock, _WHOLE)[_RETRANSMITS]
