@@ -147,6 +147,19 @@ def test_now_and_then_one_session_tries_twice_as_much(known: Freezes, clock: Clo
     assert (limit(known), limit(known, session=OTHER)) == (2 * FIRST, FIRST)
 
 
+def test_half_of_the_number_is_near_it(known: Freezes) -> None:
+    assert not known.near(ONE, (FIRST // 2, 1 << 20))
+    assert known.near(ONE, (FIRST // 2 + 1, 0))
+
+
+def test_nothing_is_near_a_number_that_is_not_certain(known: Freezes, clock: Clock) -> None:
+    trial(known, clock)
+    assert not known.near(ONE, (2 * FIRST, 0))
+    assert known.near(OTHER, (FIRST // 2 + 1, 0))
+    known.lasted(ONE, (2 * FIRST + 1, 0))
+    assert not known.near(OTHER, (2 * FIRST, 0))
+
+
 def test_more_for_one_session_is_more_for_all_and_tried_again_at_once(known: Freezes, clock: Clock) -> None:
     trial(known, clock)
     known.lasted(ONE, (2 * FIRST + 1, 0))

@@ -370,6 +370,19 @@ def test_nothing_is_learned_from_a_session_that_has_ended(stand: Stand) -> None:
     assert stand.wanted(60) == set()
 
 
+def test_a_session_that_tries_more_waits_for_the_silence_that_shows_its_freeze(stand: Stand) -> None:
+    for _ in range(3):
+        freeze(stand)
+    stand.loop.run_for(60)
+    stand.link.streams, stand.link.carried = 1, (11_251, 0)
+    assert stand.wanted(0.1) == {Cause.ROTATION}
+    replace(stand, Cause.ROTATION)
+    stand.link.received += 15_000
+    freeze(stand)
+    stand.link.carried = 11_251, 0
+    assert stand.wanted(0.1) == {Cause.ROTATION}
+
+
 def test_a_connection_that_nears_the_number_and_becomes_silent_is_replaced_soon(stand: Stand) -> None:
     """What a firewall has counted may be more than what has arrived."""
     for _ in range(3):

@@ -37,6 +37,14 @@ class Freezes:
         """Return whether a connection should be replaced that has carried so many bytes in each direction."""
         return any(way.due(session, count) for way, count in zip(self._ways, carried, strict=True))
 
+    def near(self, session: Hashable, carried: Sequence[int]) -> bool:
+        """Return whether a connection has carried half of that, so that a silence is likely to be a freeze.
+
+        Only long silences, which ``froze`` counts, show that a number is too large: no connection is near one that is
+        not certain.
+        """
+        return any(way.near(session, count) for way, count in zip(self._ways, carried, strict=True))
+
     def froze(self, session: Hashable, carried: Sequence[int]) -> bool:
         """Note a connection that became silent while another one could be opened; return whether a freeze is likely."""
         return True in [way.froze(session, count) for way, count in zip(self._ways, carried, strict=True)]
@@ -80,11 +88,14 @@ class _Way:
     def due(self, session: Hashable, carried: int) -> bool:
         return 0 < self._limit_of(session) < carried
 
+    def near(self, session: Hashable, carried: int) -> bool:
+        return self._is_certain(session) and 0 < self.limit < 2 * carried
+
     def froze(self, session: Hashable, carried: int) -> bool:
         if not _LEAST <= carried <= MOST:
             self.forget(session)
             return False
-        if carried < self._limit_of(session) and (self._known < self.limit or session == self._trier):
+        if carried < self._limit_of(session) and not self._is_certain(session):
             self._trial = min(2 * self._trial, _TRIALS[1])
             self._set(self._known, self._trial)
         last = self._last.setdefault(session, deque(maxlen=ALIKE))
@@ -111,6 +122,9 @@ class _Way:
     def forget_all(self) -> None:
         self._last.clear()
         self._trier = None
+
+    def _is_certain(self, session: Hashable) -> bool:
+        return self._known == self.limit and session != self._trier
 
     def _limit_of(self, session: Hashable) -> float:
         return _REFUTED * self.limit if session == self._trier else self.limit

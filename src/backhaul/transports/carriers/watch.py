@@ -129,9 +129,8 @@ class Watch:
         """
         if self._freezes.due(link, link.carried):
             return True
-        silence = max(_HUSH, _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip)
-        half = self._freezes.due(link, [2 * count for count in link.carried])
-        return half and len(link) > 0 and look.silent_for(link, now) > silence
+        silence = look.silent_for(link, now) if len(link) and self._freezes.near(link, link.carried) else 0.0
+        return silence > _HUSH and silence > _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip
 
     def _patience(self, link: ResumableLink, look: "_Look") -> float:
         """Return the seconds for an acknowledgement; a busy server or a long line needs more of them."""
