@@ -254,9 +254,8 @@ class Server:
 
     def _change(self, after: ServedClient, change: PortChange) -> None:
         tunnel = self.tunnels[after.name]
-        tunnel.adopt(self.config.of(after), carrier_limits(self.config))
+        tunnel.adopt(self.config.of(after), carrier_limits(self.config), change.retargeted)
         tunnel.places.most = after.max_connections
-        tunnel.ports.retarget(change.retargeted)
         tunnel.ports.add(change.added)
 
     def _rebuild(self, old: ServerConfig) -> None:

@@ -78,6 +78,21 @@ async def test_a_reload_changes_the_protocol_and_keeps_users_of_tcp(
     assert closed == ["ports: closed for TCP", "ports: closed for UDP, their flows have ended"]
 
 
+async def test_flows_go_on_while_udp_moves_between_key_and_entry(
+    udp_net: UdpNet, caplog: pytest.LogCaptureFixture
+) -> None:
+    tunnel = await tunnel_of(udp_net, "udp")
+    by_entry = {"ports": tunnel.server.config.ports, "accept_udp": False}
+    by_key = {"ports": tuple(replace(port, protocol="") for port in tunnel.server.config.ports), "accept_udp": True}
+    user = udp_net.udp(tunnel.ports[0])
+    for keys in (by_key, by_entry):
+        await insist(user)
+        await change(tunnel.server, **keys)
+        assert len(tunnel.server.relay.flows) == 1
+    await insist(user)
+    assert "ports: closed for UDP" not in caplog.text
+
+
 async def test_draining_and_resuming_keep_the_protocol(udp_net: UdpNet) -> None:
     tunnel = await tunnel_of(udp_net, "udp")
     await tunnel.server.drain()

@@ -21,6 +21,7 @@ class UdpPanel(UdpCompany):
     balance = "least"
     names: tuple[str, ...] = NAMES
     carries = True  # UDP users
+    protocol = ""  # of the entry, as /udp
 
     def __init__(self, net: UdpNet) -> None:
         super().__init__(net)
@@ -31,7 +32,7 @@ class UdpPanel(UdpCompany):
         del own
         clients = ", ".join(f'"{name}"' for name in self.names)
         group = (
-            f'[server.groups.panel]\nports = ["{HOST}:{self.port}={self.target.port}"]\n'
+            f'[server.groups.panel]\nports = ["{HOST}:{self.port}{self.protocol}={self.target.port}"]\n'
             f'clients = [{clients}]\nbalance = "{self.balance}"\n'
         )
         lines = (FLOWS[self.net.transport] if self.carries else "") + self.lines
@@ -215,6 +216,17 @@ async def test_a_reload_opens_the_ports_for_datagrams_and_closes_them() -> None:
         await panel.reload(panel.config())
         assert not panel.shares()["berlin"]
         net.udp(port=panel.port)  # which is free
+
+
+async def test_flows_go_on_while_udp_moves_from_the_key_to_the_entry() -> None:
+    async with UdpNet("tcpmux") as net:
+        panel = await panel_of(net)
+        users = await panel.users(3)
+        panel.carries, panel.protocol = False, "/udp"
+        await panel.reload(panel.config())
+        assert panel.shares() == dict.fromkeys(NAMES, 1)
+        for user in users:
+            await insist(user)
 
 
 @pytest.mark.parametrize(("before", "after"), [("udp", "tcpmux"), ("tcpmux", "udp")])

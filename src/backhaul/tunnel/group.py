@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from socket import SOCK_STREAM
 from typing import Any
 
 from backhaul.addresses import plain_ip
-from backhaul.config import ServerConfig
+from backhaul.config import PortMapping, ServerConfig
 from backhaul.config.groups import CONNECTION, ServedGroup
 from backhaul.config.kinds import kinds_of
 from backhaul.net.endpoints import Address, peer_of
@@ -164,12 +164,18 @@ class Group:
         """Listen for users."""
         self.ports.add(self._group.ports)
 
-    def adopt(self, config: ServerConfig, group: ServedGroup, tunnels: Sequence[ServerTunnel]) -> None:
+    def adopt(
+        self,
+        config: ServerConfig,
+        group: ServedGroup,
+        tunnels: Sequence[ServerTunnel],
+        retargeted: Iterable[PortMapping],
+    ) -> None:
         """Use another configuration, and share users among these tunnels from now on."""
         for member in list(self._full):  # it may have more users now
             self._look(member.tunnel)
         self.ports.set_options(user_options(config))
-        self.ports.serve(kinds_of(config))
+        self.ports.serve(kinds_of(config), retargeted)
         before = self._group, self._check, [member.tunnel for member in self._members]
         self._group, self._check = group, _check_of(config, group)
         if before != (self._group, self._check, tunnels):

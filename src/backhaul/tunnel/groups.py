@@ -73,8 +73,7 @@ class Groups:
 
     def _change(self, config: ServerConfig, before: ServedGroup, after: ServedGroup) -> None:
         present, change = self._all[after.name], port_change(before.ports, after.ports)
-        present.adopt(config, after, self._members(after))
-        present.ports.retarget(change.retargeted)
+        present.adopt(config, after, self._members(after), change.retargeted)
         present.ports.retry()
         present.ports.add(change.added)
 

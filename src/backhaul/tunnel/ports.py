@@ -82,27 +82,24 @@ class Ports:
             for port in self.all.values():
                 port.set_options(options)
 
-    def serve(self, kinds: Kinds) -> None:
-        """Open all ports for users of these kinds, and close them for all others; present TCP users stay."""
-        if kinds == self._served:
-            return
-        before, self._served = self._served, kinds
-        self._refit([(port, before.of(port.mapping)) for port in self.all.values()])
+    def serve(self, kinds: Kinds, retargeted: Iterable[PortMapping] = ()) -> None:
+        """Open all ports for users of these kinds, and close them for all others; present TCP users stay.
+
+        The targets of some ports, and the protocols that they name, change for future users.
+        """
+        changed = [(self.all[mapping.bind_host, mapping.bind_port], mapping) for mapping in retargeted]
+        concerned = [port for port, _ in changed] if kinds == self._served else self.all.values()
+        before = [(port, self._served.of(port.mapping)) for port in concerned]
+        self._served = kinds
+        for port, mapping in changed:
+            port.mapping = mapping
+        self._refit(before)
 
     def close_datagrams(self) -> None:
         """Accept no more datagrams; flows end."""
         self._served = self._served.without_datagrams()
         for port in self.all.values():
             port.close_datagrams()
-
-    def retarget(self, mappings: Iterable[PortMapping]) -> None:
-        """Change the targets of these ports, and the kinds of their users, for future users."""
-        changed = []
-        for mapping in mappings:
-            port = self.all[mapping.bind_host, mapping.bind_port]
-            changed.append((port, self._served.of(port.mapping)))
-            port.mapping = mapping
-        self._refit(changed)
 
     def retry(self) -> bool:
         """Try to open the ports that are down; return whether all are open."""

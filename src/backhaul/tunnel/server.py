@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from backhaul.config import ServerConfig
+from backhaul.config import PortMapping, ServerConfig
 from backhaul.config.kinds import kinds_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
@@ -189,8 +189,11 @@ class ServerTunnel:
             ports=tuple(port.state() for port in self.ports.all.values()),
         )
 
-    def adopt(self, config: ServerConfig, limits: CarrierLimits) -> None:
-        """Use another configuration; ``rebuild`` has handled changes that need a new control channel."""
+    def adopt(self, config: ServerConfig, limits: CarrierLimits, retargeted: Iterable[PortMapping]) -> None:
+        """Use another configuration, in which some ports have other targets or protocols.
+
+        ``rebuild`` has handled changes that need a new control channel.
+        """
         before, self.config = self.config, config
         self.users.adopt(config)
         self._transport.apply(limits)
@@ -202,7 +205,7 @@ class ServerTunnel:
             warn_of_paths(config.ports)
         if self._heart.beating and before.heartbeat != config.heartbeat:
             self._heart.start(config.heartbeat, regular=not session.peer.extended)
-        self.ports.serve(kinds_of(config))
+        self.ports.serve(kinds_of(config), retargeted)
         if config.facts.datagrams:
             self.users.reset_all()
 
