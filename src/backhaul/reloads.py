@@ -78,7 +78,7 @@ def summary(change: Change, states: Sequence[PortStatus]) -> str:
     added = sum((port.bind_host, port.bind_port) not in down for port in change.ports_added)
     ports = [f"{added} added"] if added else []
     ports += [f"{len(change.ports_removed)} removed"] if change.ports_removed else []
-    ports += [f"{len(change.ports_retargeted)} with another target"] if change.ports_retargeted else []
+    ports += [f"{len(change.ports_retargeted)} with another target or protocol"] if change.ports_retargeted else []
     ports += [f"{len(down)} could not be opened: {few(list(down.values()))}"] if down else []
     changes = [f"ports: {', '.join(ports)}"] if ports else []
     changes += [f"keys: {', '.join(change.changed)}"] if change.changed else []

@@ -124,6 +124,20 @@ async def test_samples_are_differences(path: Path) -> None:
     file.close()
 
 
+async def test_a_port_keeps_its_series_when_its_entry_names_a_protocol(path: Path) -> None:
+    tunnel, clock, file = Tunnel(port(443)), Clock(), HistoryFile(path)
+    clock.now = NOW * MINUTE
+    history = History(file, tunnel.read, clock)
+    for protocol in ("", "tcp"):
+        tunnel.say(ports=(replace(port(443), protocol=protocol),))
+        clock.now += MINUTE
+        await history.tick()
+    status = await history.status("0.0.0.0:443")
+    assert status.series == ["0.0.0.0:443"]
+    assert [sample.minute for sample in status.samples] == [NOW, NOW + 1]
+    file.close()
+
+
 async def test_a_group_is_a_series_of_its_own(path: Path) -> None:
     tunnel = Tunnel(replace(port(1), group="web"), replace(port(2), group="web"), replace(port(3), client="web"))
     history = History(HistoryFile(path), tunnel.read, lambda: NOW * MINUTE)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from backhaul.addresses import port_name
 from backhaul.errors import reason
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.threads import in_thread, in_thread_or_here
@@ -100,8 +101,9 @@ async def _none(_series: str) -> HistoryStatus:
 
 
 def _ports(status: Status) -> dict[str, PortStatus]:
+    """Return ports by the names of their series, which stay when an entry names a protocol."""
     if status.side == "server":
-        return {port.name: port for port in status.ports}
+        return {port_name(port.bind, port.port): port for port in status.ports}
     return {port.target: port for port in status.ports}
 
 

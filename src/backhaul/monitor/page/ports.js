@@ -49,7 +49,7 @@ function render() {
 
 function wanted(port) {
   if (!showsPort(port, answer.status.side)) return false;
-  const text = `${port.bind}:${port.port} ${port.target} ${port.client}`.toLowerCase();
+  const text = `${port.bind}:${port.port} ${title(port, answer.status.side)} ${port.target} ${port.client}`.toLowerCase();
   return text.includes(byId("filter").value.trim().toLowerCase());
 }
 
