@@ -39,6 +39,8 @@ class Echo:
             await asyncio.Event().wait()
         if request.path == "/large":
             return Response(LARGE)
+        if request.path == "/pieces":
+            return Response(b"first, ", more=(LARGE, b"", b"last"))
         if request.path == "/words":
             return Response(WORDS, headers=(("X-Own", "1"),))
         return Response(request.path.encode(), "text/plain", headers=(("X-Own", "1"),))
@@ -198,6 +200,14 @@ async def test_a_reader_who_does_not_ask_for_gzip_gets_plain_bytes(port: int, ac
     answer = await get(port, "/words", f"Accept-Encoding: {accepted}")
     assert answer.body == WORDS
     assert "content-encoding" not in answer.headers
+
+
+async def test_an_answer_in_pieces_arrives_whole(port: int) -> None:
+    whole = b"first, " + LARGE + b"last"
+    answer = await get(port, "/pieces")
+    assert (answer.body, answer.headers["content-length"]) == (whole, str(len(whole)))
+    assert gzip.decompress((await get(port, "/pieces", "Accept-Encoding: gzip")).body) == whole
+    assert (await get(port, "/pieces", method="HEAD")).headers["content-length"] == str(len(whole))
 
 
 async def test_a_large_answer_is_packed_as_a_whole(port: int) -> None:

@@ -208,7 +208,8 @@ class HttpServer:
                 await self._stream(answer, head, connection)
         else:
             answer = await packed(answer) if takes_gzip(_value(head, b"accept-encoding")) else answer
-            await self._send(connection, encode(answer, self._headers), b"" if head.method == b"HEAD" else answer.body)
+            pieces = () if head.method == b"HEAD" else (answer.body, *answer.more)
+            await self._send(connection, encode(answer, self._headers), *pieces)
         await self._end(connection)
         await body.discard()
 

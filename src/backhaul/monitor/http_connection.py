@@ -55,9 +55,9 @@ class ClearConnection:
 
     async def send(self, *pieces: bytes) -> None:
         """Send bytes, and return when the system has them all; raise OSError."""
-        for piece in pieces:
-            self._writer.write(piece)  # sent separately, because visitors may share the bytes
-        await self._writer.drain()
+        for piece in pieces:  # sent separately, because visitors may share the bytes
+            self._writer.write(piece)
+            await self._writer.drain()
 
     async def end(self) -> None:
         """Tell the visitor that no more bytes follow; raise OSError."""

@@ -68,6 +68,13 @@ class Response:
     content_type: str = "text/plain; charset=utf-8"
     status: int = HTTPStatus.OK
     headers: Headers = ()
+    more: tuple[bytes, ...] = ()
+    """The rest of the body, if it has pieces, which need not be joined."""
+
+    @property
+    def length(self) -> int:
+        """The number of bytes of the body."""
+        return len(self.body) + sum(map(len, self.more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ Respond = Callable[[Request], Awaitable[Response | Stream]]
 
 def encode(response: Response, common: Headers) -> bytes:
     """Return the head of an answer."""
-    length = ("Content-Length", str(len(response.body)))
+    length = ("Content-Length", str(response.length))
     return _head(response.status, response.content_type, (length, _CLOSE, *common, *response.headers))
 
 

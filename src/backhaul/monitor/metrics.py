@@ -34,7 +34,7 @@ class Metrics:
         for piece in prometheus.slices(form, await self._figures()):
             pieces.append(piece)
             await asyncio.sleep(0)
-        return Response(b"".join(pieces), form.content_type)
+        return Response(b"", form.content_type, more=tuple(pieces))
 
     async def _figures(self) -> prometheus.Figures:
         certificates: dict[str, float] = {}
