@@ -4,24 +4,30 @@ import secrets
 
 import pytest
 from tests.support.clients import config_of, table, token_of
-from tests.support.net import HOST, echo, free_port, until
+from tests.support.net import HOST, Peer, echo, free_port, until
 from tests.support.protected_client import ProtectedClient, client_settings, framed
 from tests.support.torn import Torn, sessions, with_resumption
 from tests.support.tunnel import Net
 
 from backhaul.mux.greeting import Answer, Greeting, encode_greeting, first_reader, frame, read_answer
 from backhaul.security import kinds
-from backhaul.security.session import NONCE_SIZE
+from backhaul.security.session import NONCE_SIZE, Admission
 from backhaul.wire.frames import Sealed
 
 HIGH = 1 << 62  # an attempt to resume a session that is later than all of its owner
 
 
-async def resumed(client: ProtectedClient, identity: bytes) -> Answer | None:
-    """Return the server's answer to a connection that resumes a session, which may be none."""
+async def admitted(client: ProtectedClient) -> tuple[Peer, Admission]:
+    """Return a connection that is to resume a session."""
     admission = client.agreement.terms.admissions.next(secrets.token_bytes(NONCE_SIZE), resumes=True)
     carrier = await client.net.dial(client.port)
     await carrier.send(framed(Sealed.ADMISSION, admission.data))
+    return carrier, admission
+
+
+async def resumed(client: ProtectedClient, identity: bytes) -> Answer | None:
+    """Return the server's answer to a connection that resumes a session, which may be none."""
+    carrier, admission = await admitted(client)
     greeting = encode_greeting(Greeting(identity, HIGH, received=0))
     await carrier.send(frame(admission.seals, kinds.RESUME, greeting, messages=False, masked=True))
     reader = first_reader(admission.seals.opener, messages=False, masked=False)
@@ -59,3 +65,13 @@ async def test_a_client_gets_no_session_of_another_one(any_net: Net, *, connecte
     await until(lambda: torn.resumed.resumes and not torn.resumed.parked)
     await echo(user, b"still mine")
     assert server.tunnels["paris"].places.users == 0
+
+
+@pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)
+async def test_connections_that_name_no_session_make_room_for_one_that_does(any_net: Net) -> None:
+    bind_port = free_port()
+    await any_net.server(bind_port, channel_size=2)
+    client = await (await ProtectedClient.dial(any_net, bind_port)).confirm()
+    silent = [carrier for carrier, _ in [await admitted(client) for _ in range(2)]]
+    assert await resumed(client, b"of no session") is None
+    assert not await silent[0].receive_all()

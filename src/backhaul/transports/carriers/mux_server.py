@@ -156,8 +156,7 @@ class MuxServer(GatedServer):
         from .returning import Returning  # noqa: PLC0415 - loads cryptography
 
         if len(self._returning) >= self._limits.channel_size:
-            release(self._relay.poller, connection.sock)
-            return
+            self._returning.oldest().abort()  # perhaps dialled ahead of need, which the newest may not be
         Returning(self._relay, connection, self, self._returning, messages=self._messages).start()
 
     def link_ended(self, peer: Peer, identity: bytes) -> None:
