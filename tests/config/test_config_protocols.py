@@ -92,7 +92,9 @@ def test_a_header_for_some_ports() -> None:
         ('{x = "v2"}', "proxy_protocol.x: a port is a number from 1 to 65535"),
         ('{80-79 = "v2"}', 'proxy_protocol."80-79": the range runs backwards; write 79-80'),
         ('{80-90 = "v2", 85 = "v1"}', 'proxy_protocol."85": names port 85 again; remove one'),
-        ('{80 = "v3"}', "proxy_protocol: expected true, false,"),
+        ('{80 = "v3"}', 'proxy_protocol."80": expected "v1" or "v2", got "v3"'),
+        ("{80 = true}", 'proxy_protocol."80": expected "v1" or "v2", got true'),
+        ('{80 = ["v1"]}', 'proxy_protocol."80": expected "v1" or "v2", got ["v1"]'),
     ],
 )
 def test_a_wrong_table_is_one_line(table: str, problem: str) -> None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from .errors import ConfigError
-from .messages import quoted
+from .messages import brief, quoted
 from .ports import span
 
 ProxyVersion = Literal["v1", "v2"]
+
+_VERSIONS: Final[dict[str, ProxyVersion]] = {'"v1"': "v1", '"v2"': "v2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,13 @@ class Proxied:
         return self.ports.get(port, self.usual)
 
 
-def by_port(table: Mapping[str, ProxyVersion]) -> dict[int, ProxyVersion]:
-    """Return the version of each port; raise ConfigError naming the remedy for names that are no ports."""
+def by_port(table: Mapping[str, object]) -> dict[int, ProxyVersion]:
+    """Return the version of each port; raise ConfigError naming the remedy for names that are no ports, and others."""
     versions: dict[int, ProxyVersion] = {}
     problems: list[str] = []
-    for name, version in table.items():
+    for name, text in table.items():
         try:
-            ports = span(name)
+            ports, version = span(name), _version(text)
         except ValueError as mistake:
             problems.append(f"{quoted(name)}: {mistake}")
             continue
@@ -42,6 +44,12 @@ def by_port(table: Mapping[str, ProxyVersion]) -> dict[int, ProxyVersion]:
     if problems:
         raise ConfigError(problems)
     return versions
+
+
+def _version(value: object) -> ProxyVersion:
+    if version := _VERSIONS.get(found := brief(value)):
+        return version
+    raise ValueError(f'expected "v1" or "v2", got {found}')
 
 
 def _first(ports: range, taken: Mapping[int, ProxyVersion]) -> Iterator[int]:

@@ -3,7 +3,7 @@
 A number 0 outside the limits of its key and an empty text mean "not set", as in v0.7.2.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import structs
 
@@ -49,7 +49,7 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
         ),
     ] = False
     proxy_protocol: Annotated[
-        bool | ProxyVersion | dict[str, ProxyVersion],
+        bool | ProxyVersion | dict[str, Any],
         key(
             "Send the target a PROXY protocol header; a table names the ports. `true` is v2 on the transports where "
             "v0.7.2 sends one: tcp, tcpmux, wsmux and wssmux.",
