@@ -17,8 +17,7 @@ class Kinds:
 
     def of(self, mapping: PortMapping) -> frozenset[SocketKind]:
         """Return the kinds of users of one port."""
-        named = {"tcp": frozenset({SOCK_STREAM}), "udp": frozenset({SOCK_DGRAM})}
-        kinds = self.possible & named.get(mapping.protocol, self.usual)
+        kinds = self.possible & (mapping.kinds if mapping.protocol else self.usual)
         return kinds if mapping.takes_datagrams else kinds - {SOCK_DGRAM}
 
     def without_datagrams(self) -> "Kinds":

@@ -16,7 +16,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
-from typing import Final, Literal
+from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
+from typing import Final
 
 from msgspec import Struct
 
@@ -27,10 +28,8 @@ from .errors import ConfigError
 from .keys import key
 from .messages import brief
 
-Protocol = Literal["", "tcp", "udp"]
-
 _ONE = range(1)  # a Unix socket: a single listener, with port 0
-_PROTOCOLS: Final[dict[str, Protocol]] = {"tcp": "tcp", "udp": "udp"}
+_PROTOCOLS: Final = {"tcp": frozenset({SOCK_STREAM}), "udp": frozenset({SOCK_DGRAM})}
 _RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
 
 
@@ -43,7 +42,7 @@ class PortMapping(Struct, frozen=True, gc=False):
     bind_host: str
     bind_port: int
     target: str
-    protocol: Protocol = ""
+    protocol: str = ""
     """The only one that the port serves; empty if the entry names none."""
 
     @property
@@ -65,7 +64,12 @@ class PortMapping(Struct, frozen=True, gc=False):
     @property
     def takes_datagrams(self) -> bool:
         """True if the port can serve UDP users, which a Unix socket on either side rules out."""
-        return self.protocol != "tcp" and not self.leads_to_path and not self.address.is_path
+        return SOCK_DGRAM in self.kinds and not self.leads_to_path and not self.address.is_path
+
+    @property
+    def kinds(self) -> frozenset[SocketKind]:
+        """The kinds of users that the entry leaves."""
+        return _PROTOCOLS[self.protocol] if self.protocol else frozenset({SOCK_STREAM, SOCK_DGRAM})
 
 
 def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
@@ -93,10 +97,13 @@ def parse_entry(entry: object) -> list[PortMapping]:
         raise ValueError('write it in quotes, such as "443" or "443=5201"')  # noqa: TRY004 - a user's mistake
     listen, target = _halves(entry)
     listen, protocol = _protocol(listen)
-    if protocol == "udp" and target and names_path(target):
-        raise ValueError("a Unix socket serves TCP only; remove /udp, or name a port")
     host, ports = _listening(listen)
-    return [PortMapping(host, port, aim, protocol) for port, aim in zip(ports, _targets(target, ports), strict=True)]
+    mappings = [
+        PortMapping(host, port, aim, protocol) for port, aim in zip(ports, _targets(target, ports), strict=True)
+    ]
+    if any(mapping.leads_to_path and SOCK_STREAM not in mapping.kinds for mapping in mappings):
+        raise ValueError("a Unix socket serves TCP only; remove /udp, or name a port")
+    return mappings
 
 
 def overlap(one: str, other: str) -> bool:
@@ -123,15 +130,14 @@ def _halves(entry: str) -> tuple[str, str | None]:
     return listen, target
 
 
-def _protocol(listen: str) -> tuple[str, Protocol]:
+def _protocol(listen: str) -> tuple[str, str]:
     """Split off the protocol; paths of Unix sockets have slashes of their own."""
     spot, slash, name = listen.rpartition("/")
     if not slash or names_path(listen):
         return listen, ""
-    protocol = _PROTOCOLS.get(name.strip())
-    if not protocol:
+    if name.strip() not in _PROTOCOLS:
         raise ValueError(f"no protocol {brief(name)}; write /tcp or /udp after the port")
-    return spot.strip(), protocol
+    return spot.strip(), name.strip()
 
 
 def _listening(text: str) -> tuple[str, range]:

@@ -91,10 +91,7 @@ class Watch:
             self._looks[link].impatient = False
 
     def _begin(self) -> None:
-        look = self._relay.patience.look
-        self._timer = self._relay.loop.call_later(
-            min(look, self._pause()) if self._freezes.known else look, self._sweep
-        )
+        self._timer = self._relay.loop.call_later(self._pause(), self._sweep)
 
     def _pause(self) -> float:
         """Return the seconds until the next look."""
