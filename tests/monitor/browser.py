@@ -120,11 +120,11 @@ class Browser:
     def __init__(self, driver: Any) -> None:  # noqa: ANN401 - selenium is optional
         self.driver = driver
 
-    def look(self, host: Host, *, width: int = 1000, scheme: str = "light") -> None:
+    def look(self, host: Host, *, width: int = 1000, height: int = 800, scheme: str = "light") -> None:
         """Open the page, and wait until it shows numbers."""
         wanted = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(host.url)
         self.wait(lambda: self.script("return document.body.dataset.state") != "loading")

@@ -94,7 +94,7 @@ def test_rates_come_from_two_answers(table: Table) -> None:
 
 def test_nothing_is_claimed_before_the_first_answer(browser: Browser) -> None:
     with Host(Users(some(3)), "admin") as host:
-        browser.look(host, width=390)  # where the table is out of sight, so it has not been requested
+        browser.look(host, width=390, height=100)  # where the table is never in sight, so that it is not requested
         browser.script("window.dispatchEvent(new Event('resize'))")
         assert browser.text("#connections-none") == "Loading the connections …"
         assert browser.text("#connections-hint") == ""
