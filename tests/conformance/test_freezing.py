@@ -29,6 +29,18 @@ async def test_bulk_passes_piece_by_piece(any_net: Net, form: str) -> None:
 
 
 @every_mux
+async def test_connections_that_wait_for_a_need_end_with_the_server(any_net: Net) -> None:
+    any_net.patience = IMPATIENT | {"ahead": 3600.0}
+    torn = await Torn.start(any_net, pool=1, line=FREEZES)
+    user = await any_net.dial(torn.port)
+    assert await exchange(user, PART) == PART
+    user.close()
+    await until(lambda: not len(sessions(torn.client)[0]))
+    await any_net.stop(torn.server)
+    await until(lambda: all(path.left for path in torn.middlebox.paths))
+
+
+@every_mux
 async def test_a_line_that_loses_all_connections_at_once_does_not_freeze_them(any_net: Net) -> None:
     any_net.patience = IMPATIENT
     torn = await Torn.start(any_net, pool=4)

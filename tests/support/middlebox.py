@@ -69,6 +69,11 @@ class Path:
         return bool(self._ends[1].getsockname() == address)
 
     @property
+    def left(self) -> bool:
+        """True if the client has ended its side."""
+        return self._pumps[0].done()
+
+    @property
     def settled(self) -> bool:
         """True if the middlebox has nothing to send or to repeat, which would pass a line that swallows packets."""
         ways = zip(self._ends, self._passed, self._pumps, strict=True)

@@ -110,10 +110,10 @@ class MuxClient(PooledClient[Link]):
         """Close the control channel; users in flight go on, if possible with another transport to the server."""
         self.connected = False
         super().disconnect()
-        if self._resumption.links:
+        if "_resumer" in vars(self):  # it may dial although the server has ended all sessions
             self._resumer.disconnected()
-            for link in self._resumption.of(self):
-                self._pass_on(link)
+        for link in self._resumption.of(self):
+            self._pass_on(link)
 
     def signal_received(self, signal: Signal, count: int = 1) -> None:
         """Report the signal to the control plane; after a goodbye sessions can't be resumed any more."""
