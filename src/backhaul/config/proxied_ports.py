@@ -10,7 +10,7 @@ from .ports import span
 
 ProxyVersion = Literal["v1", "v2"]
 
-_VERSIONS: Final[dict[str, ProxyVersion]] = {'"v1"': "v1", '"v2"': "v2"}
+_VERSIONS: Final[dict[str, ProxyVersion]] = {"v1": "v1", "v2": "v2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ def by_port(table: Mapping[str, object]) -> dict[int, ProxyVersion]:
 
 
 def _version(value: object) -> ProxyVersion:
-    if version := _VERSIONS.get(found := brief(value)):
-        return version
-    raise ValueError(f'expected "v1" or "v2", got {found}')
+    if not isinstance(value, str) or value not in _VERSIONS:
+        raise ValueError(f'expected "v1" or "v2", got {brief(value)}')
+    return _VERSIONS[value]
 
 
 def _first(ports: range, taken: Mapping[int, ProxyVersion]) -> Iterator[int]:
