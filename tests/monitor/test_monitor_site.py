@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import gzip
 import json
 import re
 from dataclasses import replace
@@ -13,6 +14,7 @@ from tests.monitor.sample import SETTINGS, Tunnel, no_api, port, times
 from tests.support.clock import Clock
 
 from backhaul.monitor.http_messages import Request, Response
+from backhaul.monitor.http_packing import packed
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
 from backhaul.monitor.settings import Settings
@@ -314,6 +316,19 @@ async def test_metrics_are_open_metrics_when_asked_for() -> None:
     assert isinstance(response, Response)
     assert response.content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     assert whole(response).endswith(b"# EOF\n")
+
+
+async def test_metrics_are_packed_for_readers_who_ask_for_it() -> None:
+    request = Request("/metrics", "", "", "192.0.2.1", encodings="gzip")
+    site = make_site(tunnel=Tunnel(*map(port, range(1, 200))))
+    response = await site.respond(request)
+    assert isinstance(response, Response)
+    assert ("Content-Encoding", "gzip") in response.headers
+    assert await packed(response, "gzip") is response
+    text = whole(await ask(site, "/metrics"))
+    counts = [found.count(b"backhaul_open_connections{") for found in (gzip.decompress(whole(response)), text)]
+    assert counts == [199, 199]
+    assert response.length < len(text) / 4
 
 
 async def test_metrics_tell_the_end_of_each_certificate(tmp_path: Path) -> None:

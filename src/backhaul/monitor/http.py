@@ -24,7 +24,7 @@ from backhaul.wire.http1 import Request as Head
 from .http_body import Body
 from .http_connection import Connection, Open, discard, in_clear
 from .http_messages import BodyError, Headers, Request, Respond, Response, Stream, encode, encode_stream
-from .http_packing import packed, takes_gzip
+from .http_packing import packed
 
 MAX_VISITORS: Final = 64
 """Connections at a time. A browser opens six; beyond the limit new ones are closed at once."""
@@ -207,7 +207,7 @@ class HttpServer:
             async with contextlib.aclosing(answer.pieces):
                 await self._stream(answer, head, connection)
         else:
-            answer = await packed(answer) if takes_gzip(_value(head, b"accept-encoding")) else answer
+            answer = await packed(answer, _value(head, b"accept-encoding"))
             pieces = () if head.method == b"HEAD" else (answer.body, *answer.more)
             await self._send(connection, encode(answer, self._headers), *pieces)
         await self._end(connection)
@@ -291,6 +291,7 @@ def _request(head: Head, body: Body, connection: Connection) -> Request:
         origin=value(b"origin"),
         fetch_site=value(b"sec-fetch-site"),
         accept=value(b"accept"),
+        encodings=value(b"accept-encoding"),
         intent=value(b"x-backhaul"),
         last_event=value(b"last-event-id"),
         read=body.read,

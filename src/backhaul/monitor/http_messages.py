@@ -52,6 +52,8 @@ class Request:
     """The value of the header Sec-Fetch-Site, by which browsers name the origin of a request; empty without one."""
     accept: str = ""
     """The value of the header Accept; empty without one."""
+    encodings: str = ""
+    """The value of the header Accept-Encoding; empty without one."""
     intent: str = ""
     """The value of the header X-Backhaul; empty without one."""
     last_event: str = ""

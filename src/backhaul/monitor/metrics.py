@@ -13,6 +13,7 @@ from backhaul.threads import in_thread
 
 from . import exposition, prometheus
 from .http_messages import Request, Response
+from .http_packing import pieces_for
 from .sources import Sources
 from .status import Status
 
@@ -29,12 +30,11 @@ class Metrics:
 
     async def respond(self, request: Request) -> Response:
         """Answer one request, in slices between which the loop serves users."""
-        form = exposition.form_for(request.accept)
-        pieces = []
+        form, pieces = exposition.form_for(request.accept), pieces_for(request.encodings)
         for piece in prometheus.slices(form, await self._figures()):
-            pieces.append(piece)
+            pieces.add(piece)
             await asyncio.sleep(0)
-        return Response(b"", form.content_type, more=tuple(pieces))
+        return Response(b"", form.content_type, headers=pieces.headers, more=pieces.end())
 
     async def _figures(self) -> prometheus.Figures:
         certificates: dict[str, float] = {}
