@@ -174,7 +174,7 @@ def _streams_on_udp(config: ServerConfig) -> Iterator[str]:
     if config.bind_addr.is_path:
         yield f"bind_addr: transport udp can't use {config.bind_addr}; name a host and a port, or use another transport"
     for mapping in config.all_ports:
-        if SOCK_DGRAM not in mapping.kinds:
+        if mapping.protocol and not mapping.takes_datagrams:
             yield f"ports: transport udp can't carry TCP for {mapping.bind}; remove /tcp, or use another transport"
         elif not mapping.takes_datagrams:
             path = mapping.target if mapping.leads_to_path else mapping.bind

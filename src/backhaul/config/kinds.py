@@ -17,8 +17,8 @@ class Kinds:
 
     def of(self, mapping: PortMapping) -> frozenset[SocketKind]:
         """Return the kinds of users of one port."""
-        kinds = self.possible & (mapping.kinds if mapping.protocol else self.usual)
-        return kinds if mapping.takes_datagrams else kinds - {SOCK_DGRAM}
+        kinds = self.possible & mapping.kinds
+        return kinds if mapping.protocol else kinds & self.usual
 
     def without_datagrams(self) -> "Kinds":
         """Return the same without UDP."""

@@ -30,6 +30,7 @@ from .messages import brief
 
 _ONE = range(1)  # a Unix socket: a single listener, with port 0
 _PROTOCOLS: Final = {"tcp": frozenset({SOCK_STREAM}), "udp": frozenset({SOCK_DGRAM})}
+_EVERY: Final = frozenset({SOCK_STREAM, SOCK_DGRAM})
 _RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
 
 
@@ -63,13 +64,14 @@ class PortMapping(Struct, frozen=True, gc=False):
 
     @property
     def takes_datagrams(self) -> bool:
-        """True if the port can serve UDP users, which a Unix socket on either side rules out."""
-        return SOCK_DGRAM in self.kinds and not self.leads_to_path and not self.address.is_path
+        """True if the port can serve UDP users."""
+        return SOCK_DGRAM in self.kinds
 
     @property
     def kinds(self) -> frozenset[SocketKind]:
-        """The kinds of users that the entry leaves."""
-        return _PROTOCOLS[self.protocol] if self.protocol else frozenset({SOCK_STREAM, SOCK_DGRAM})
+        """The kinds of users that the port can serve; a Unix socket on either side rules out those of UDP."""
+        named = _PROTOCOLS[self.protocol] if self.protocol else _EVERY
+        return named - {SOCK_DGRAM} if self.leads_to_path or self.address.is_path else named
 
 
 def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
@@ -101,7 +103,7 @@ def parse_entry(entry: object) -> list[PortMapping]:
     mappings = [
         PortMapping(host, port, aim, protocol) for port, aim in zip(ports, _targets(target, ports), strict=True)
     ]
-    if any(mapping.leads_to_path and SOCK_STREAM not in mapping.kinds for mapping in mappings):
+    if not all(mapping.kinds for mapping in mappings):
         raise ValueError("a Unix socket serves TCP only; remove /udp, or name a port")
     return mappings
 
