@@ -20,7 +20,7 @@ from backhaul.mux.link import Link
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.pollers import make_poller
 from backhaul.net.predicates import retransmissions
-from backhaul.net.udp import Counters
+from backhaul.net.udp import Counters, QueueRoom
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.engine import Relay
 from backhaul.relay.patience import Patience
@@ -50,7 +50,7 @@ class Scene:
     def flow(self) -> DatagramChannel:
         """Return a flow of datagrams that has a stream."""
         channel = SmuxChannel(self.link, self.link.session.open())
-        flow = DatagramChannel(channel, Counters())
+        flow = DatagramChannel(channel, Counters(), QueueRoom(1 << 20))
         channel.attach(flow)
         flow.start(lambda _batch: None, lambda: None)
         return flow

@@ -12,7 +12,7 @@ from tests.support.tunnel import Net
 
 from backhaul.net.poller import Poller
 from backhaul.net.pollers import make_poller
-from backhaul.net.udp import Counters
+from backhaul.net.udp import Counters, QueueRoom
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.datagrams_over_tcp import DatagramStream
 from backhaul.relay.engine import Relay
@@ -28,7 +28,7 @@ Send = Callable[[Batch], None]
 
 def stream(poller: Poller, near: Peer) -> Send:
     """Return a flow in a connection of its own."""
-    flow = DatagramStream(poller, near.sock, join, Splitter(stamped=False), Counters())
+    flow = DatagramStream(poller, near.sock, join, Splitter(stamped=False), Counters(), room=QueueRoom(1 << 20))
     flow.start(lambda _batch: None, lambda: None)
     return flow.send
 
@@ -38,7 +38,7 @@ def messages(poller: Poller, near: Peer) -> Send:
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     channel = MessageChannel(Relay(poller), near.sock, WebSocketCodec(parser, EXTENDED, masked=False))
     channel.expect_datagrams()
-    flow = DatagramChannel(channel, Counters())
+    flow = DatagramChannel(channel, Counters(), QueueRoom(1 << 20))
     flow.start(lambda _batch: None, lambda: None)
     channel.start(flow)
     return flow.send

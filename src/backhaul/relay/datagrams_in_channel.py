@@ -19,7 +19,7 @@ class DatagramChannel:
 
     __slots__ = ("_answered", "_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
 
-    def __init__(self, channel: Channel, counters: Counters, room: QueueRoom | None = None) -> None:
+    def __init__(self, channel: Channel, counters: Counters, room: QueueRoom) -> None:
         """``room`` is shared with other flows."""
         self._channel = channel
         self._splitter = Splitter(stamped=False)

@@ -62,7 +62,7 @@ class DatagramStream:
         counters: Counters,
         *,
         judge: DelayEstimator | None = None,
-        room: QueueRoom | None = None,
+        room: QueueRoom,
     ) -> None:
         """``room`` is shared with other flows."""
         self._loop = asyncio.get_running_loop()
