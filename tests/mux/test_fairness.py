@@ -23,6 +23,7 @@ from backhaul.net.predicates import retransmissions
 from backhaul.net.udp import Counters, QueueRoom
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.engine import Relay
+from backhaul.relay.flows import DEFAULT_ROOM
 from backhaul.relay.patience import Patience
 from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
@@ -50,7 +51,7 @@ class Scene:
     def flow(self) -> DatagramChannel:
         """Return a flow of datagrams that has a stream."""
         channel = SmuxChannel(self.link, self.link.session.open())
-        flow = DatagramChannel(channel, Counters(), QueueRoom(1 << 20))
+        flow = DatagramChannel(channel, Counters(), QueueRoom(DEFAULT_ROOM))
         channel.attach(flow)
         flow.start(lambda _batch: None, lambda: None)
         return flow

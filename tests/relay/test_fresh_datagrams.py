@@ -16,6 +16,7 @@ from backhaul.net.udp import Counters, QueueRoom
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.datagrams_over_tcp import DatagramStream
 from backhaul.relay.engine import Relay
+from backhaul.relay.flows import DEFAULT_ROOM
 from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.websocket_codec import WebSocketCodec
 from backhaul.wire.datagrams import Batch, Splitter, join
@@ -28,7 +29,7 @@ Send = Callable[[Batch], None]
 
 def stream(poller: Poller, near: Peer) -> Send:
     """Return a flow in a connection of its own."""
-    flow = DatagramStream(poller, near.sock, join, Splitter(stamped=False), Counters(), room=QueueRoom(1 << 20))
+    flow = DatagramStream(poller, near.sock, join, Splitter(stamped=False), Counters(), room=QueueRoom(DEFAULT_ROOM))
     flow.start(lambda _batch: None, lambda: None)
     return flow.send
 
@@ -38,7 +39,7 @@ def messages(poller: Poller, near: Peer) -> Send:
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     channel = MessageChannel(Relay(poller), near.sock, WebSocketCodec(parser, EXTENDED, masked=False))
     channel.expect_datagrams()
-    flow = DatagramChannel(channel, Counters(), QueueRoom(1 << 20))
+    flow = DatagramChannel(channel, Counters(), QueueRoom(DEFAULT_ROOM))
     flow.start(lambda _batch: None, lambda: None)
     channel.start(flow)
     return flow.send
