@@ -29,6 +29,7 @@ def administration(end: Server | Client) -> Administration:
         reloads=Reloads(lambda: None),
         board=TrafficBoard(),
         config=lambda: end.config,
+        reopen=lambda: "/var/log/access.log",
     )
 
 

@@ -24,8 +24,7 @@ class Access:
             return
         settings = config.access_log, config.access_log_format, config.access_log_size
         if settings == self._settings:
-            if self._log:
-                self._log.reopen()
+            self.reopen()
             return
         await self.close()
         self._settings = settings
@@ -33,6 +32,13 @@ class Access:
             sink = make_sink(config.access_log, config.access_log_size)
             self._log = AccessLog(sink, lines(config.access_log_format))
             self._end.report_to(self._log.write)
+
+    def reopen(self) -> str:
+        """Write the waiting lines and reopen the file; return the place of the log, or "" if there is none."""
+        if not self._log:
+            return ""
+        self._log.reopen()
+        return self._log.place
 
     async def close(self) -> None:
         """Write the last lines and end the log."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from backhaul.api.messages import Checked, Configuration, Drained, Loaded, Setting
+from backhaul.api.messages import Checked, Configuration, Drained, Loaded, Reopened, Setting
 from backhaul.config import ConfigError, load_usable
 from backhaul.config.diff import diff
 from backhaul.config.effective import settings
@@ -38,8 +38,9 @@ class Administration:
         reloads: Reloads,
         board: TrafficBoard,
         config: Callable[[], Config],
+        reopen: Callable[[], str],
     ) -> None:
-        """``config`` returns the configuration in force, which was read from ``file``."""
+        """``config`` returns the configuration in force, read from ``file``; ``reopen`` is that of the access log."""
         self.connections = connections(end.users, end.close_users)
         self.events = events
         self._survey = survey
@@ -49,6 +50,7 @@ class Administration:
         self.file = str(file.absolute())
         self._file = file
         self._config = config
+        self._reopen = reopen
         self._checking = asyncio.Lock()
 
     async def status(self) -> Status:
@@ -71,6 +73,10 @@ class Administration:
     async def reload(self) -> Loaded:
         """Read the configuration file again; raise BackhaulError while the program stops."""
         return await self._reloads.ask()
+
+    def reopen(self) -> Reopened:
+        """Reopen the access log."""
+        return Reopened(self._reopen())
 
     async def check(self, text: str) -> Checked:
         """Check a configuration, or without a text the file in use; a thread reads it, because that may take long."""

@@ -95,6 +95,7 @@ class Process:
             reloads=self._reloads,
             board=self._board,
             config=self._in_force,
+            reopen=self._access.reopen,
         )
         self._stamp = stamp_of(self._file)
         self._shown = ""  # the status shown by the service manager

@@ -145,6 +145,12 @@ async def test_a_reload_tells_its_outcome(way: Way, operator: SampleOperator) ->
     assert (await way.ask("POST", "/api/reload")).status == 409
 
 
+async def test_the_access_log_is_reopened(way: Way, operator: SampleOperator) -> None:
+    operator.access_log = "/var/log/access.log"
+    assert await way.post("/api/reopen") == {"access_log": "/var/log/access.log"}
+    assert operator.done == ["reopen"]
+
+
 async def test_a_configuration_is_checked(way: Way, operator: SampleOperator) -> None:
     text = "[server]\n" + "#" * 200_000
     assert (await way.post("/api/check", {"text": text}))["valid"]

@@ -26,6 +26,7 @@ COMMANDS = {
     "drain",
     "resume",
     "reload",
+    "reopen",
     "completion",
 }
 PROMPT = "ready> "

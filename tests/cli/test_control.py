@@ -1,4 +1,4 @@
-"""The commands ``backhaul drain``, ``resume`` and ``reload``: with a program that a test plays, and with real ones."""
+"""The commands that change a running program: with one that a test plays, and with real ones."""
 
 import asyncio
 import json
@@ -108,6 +108,20 @@ async def test_a_refusal_is_one_line(command: Callable[..., Any], folder: Path) 
         code, output, errors = await command("reload")
     assert (code, output) == (1, "")
     assert errors == f"backhaul reload: {socket_path('server.toml')}: the program stops\n"
+
+
+async def test_the_logs_of_all_programs_are_reopened(command: Callable[..., Any]) -> None:
+    server = SampleOperator(access_log="/var/log/users\x1b.log")
+    async with program("/a/server.toml", server), program("/a/client.toml", SampleOperator()):
+        code, output, errors = await command("reopen")
+        assert (code, sorted(output.splitlines()), errors) == (
+            0,
+            ["client: no access log", "server: /var/log/users\\x1b.log reopened"],
+            "",
+        )
+        assert (await command("reopen", "-c", "/a/server.toml"))[1] == "server: /var/log/users\\x1b.log reopened\n"
+    assert server.done == ["reopen", "reopen"]
+    assert (await command("reopen"))[0] == 1
 
 
 @pytest.mark.parametrize("arguments", [["drain", "--wait", "x"], ["drain", "--wait", "-1"], ["reload", "x"]])

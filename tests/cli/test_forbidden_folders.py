@@ -39,6 +39,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("doctor", "-c", "FILE"),
         ("status", "-c", "FILE"),
         ("reload", "-c", "FILE"),
+        ("reopen", "-c", "FILE"),
         ("server", "invite", "-c", "FILE"),
         ("service", "install", "--print", "-c", "FILE"),
         ("convert", "FILE"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.monitor.sample import Tunnel
 
-from backhaul.api.messages import Checked, Configuration, Drained, Loaded, Setting
+from backhaul.api.messages import Checked, Configuration, Drained, Loaded, Reopened, Setting
 from backhaul.errors import BackhaulError
 from backhaul.monitor.connections import Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
@@ -47,6 +47,7 @@ class SampleOperator:
     events: EventLog = field(default_factory=EventLog)
     board: TrafficBoard = field(default_factory=TrafficBoard)
     loaded: Loaded = field(default_factory=lambda: Loaded(loaded=True))
+    access_log: str = ""
     stopping: bool = False
     done: list[str] = field(default_factory=list)
 
@@ -75,6 +76,10 @@ class SampleOperator:
             raise BackhaulError("the program stops")
         self.done.append("reload")
         return self.loaded
+
+    def reopen(self) -> Reopened:
+        self.done.append("reopen")
+        return Reopened(self.access_log)
 
     async def check(self, text: str) -> Checked:
         self.done.append(f"check {text}")

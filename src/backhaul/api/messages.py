@@ -166,6 +166,13 @@ class Drained(Struct, frozen=True):
     """The number of users who are still present."""
 
 
+class Reopened(Struct, frozen=True):
+    """What ``reopen`` has reopened."""
+
+    access_log: str
+    """Where the lines about users go; empty: nowhere."""
+
+
 class Problem(Struct, frozen=True):
     """The reason why a request failed."""
 

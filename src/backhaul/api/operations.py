@@ -23,6 +23,7 @@ from .messages import (
     HistoryQuery,
     Loaded,
     Nothing,
+    Reopened,
 )
 
 JSON: Final = "application/json"
@@ -87,6 +88,7 @@ FOLLOW: Final = Operation(
 DESCRIBE: Final = Operation("openapi.json", "GET", "Return this description.", Description)
 CLOSE: Final = Operation("connections/close", "POST", "Reset the chosen users.", Closed, body=Choice)
 RELOAD: Final = Operation("reload", "POST", "Read the configuration file again, and apply it.", Loaded)
+REOPEN: Final = Operation("reopen", "POST", "Reopen the access log, whose file has been renamed.", Reopened)
 CHECK: Final = Operation(
     "check", "POST", "Check a configuration without applying it.", Checked, body=CheckRequest, most=_FILE
 )
@@ -95,5 +97,5 @@ RESUME: Final = Operation("resume", "POST", "Admit new users again.", Drained, b
 
 OPERATIONS: Final = (
     *(STATUS, TRAFFIC, HISTORY, CONFIGURATION, CONNECTIONS, FOLLOW, DESCRIBE),
-    *(CLOSE, RELOAD, CHECK, DRAIN, RESUME),
+    *(CLOSE, RELOAD, REOPEN, CHECK, DRAIN, RESUME),
 )

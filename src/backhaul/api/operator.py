@@ -8,7 +8,7 @@ from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Status
 from backhaul.monitor.traffic import TrafficStatus
 
-from .messages import Checked, Configuration, Drained, Loaded
+from .messages import Checked, Configuration, Drained, Loaded, Reopened
 
 
 class Operator(Protocol):
@@ -40,6 +40,9 @@ class Operator(Protocol):
 
     async def reload(self) -> Loaded:
         """Read the configuration file again; raise BackhaulError while the program stops."""
+
+    def reopen(self) -> Reopened:
+        """Reopen the access log."""
 
     async def check(self, text: str) -> Checked:
         """Check a configuration, or without a text the file in use."""

@@ -34,6 +34,7 @@ from .messages import (
     HistoryQuery,
     Loaded,
     Nothing,
+    Reopened,
 )
 from .operations import EVENTS, Operation
 from .operator import Operator
@@ -69,6 +70,7 @@ class Service:
             operations.DESCRIBE: self._describe,
             operations.CLOSE: self._close,
             operations.RELOAD: self._reload,
+            operations.REOPEN: self._reopen,
             operations.CHECK: self._check,
             operations.DRAIN: self._drain,
             operations.RESUME: self._resume,
@@ -135,6 +137,9 @@ class Service:
 
     async def _reload(self, _: Nothing) -> Loaded:
         return await self._operator.reload()
+
+    async def _reopen(self, _: Nothing) -> Reopened:
+        return self._operator.reopen()
 
     async def _check(self, request: CheckRequest) -> Checked:
         return await self._operator.check(request.text)

@@ -60,6 +60,8 @@ def _add_changes(commands: Commands) -> None:
     """Add the commands that change what a running program does."""
     _add_drain(commands.add_parser("drain", help="refuse new users and let present ones finish"))
     _add_resume(commands.add_parser("resume", help="admit new users again after `backhaul drain`"))
+    reopen = commands.add_parser("reopen", help="reopen the access log, after its file has been renamed")
+    _add_config(reopen, "only that of the server that runs FILE")
     _add_config(commands.add_parser("reload", help="read the configuration file again, and show the outcome"), _ONE)
 
 

@@ -1,4 +1,4 @@
-"""The commands ``backhaul drain``, ``backhaul resume`` and ``backhaul reload``."""
+"""The commands ``backhaul drain``, ``backhaul resume``, ``backhaul reload`` and ``backhaul reopen``."""
 
 import time
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from backhaul.api.messages import Drained, DrainRequest, Loaded, Nothing
-from backhaul.api.operations import DRAIN, RELOAD, RESUME, Operation
+from backhaul.api.messages import Drained, DrainRequest, Loaded, Nothing, Reopened
+from backhaul.api.operations import DRAIN, RELOAD, REOPEN, RESUME, Operation
 from backhaul.errors import BackhaulError
 from backhaul.monitor.status import ClientStatus, Status
 from backhaul.system.calls import STATUS
@@ -78,6 +78,11 @@ def reload(config: str | None) -> int:
     return 0 if _each("reload", config, RELOAD, show) and all(outcomes) else 1
 
 
+def reopen(config: str | None) -> int:
+    """Make all programs, or the one that is meant, reopen their access logs; one without such a log is no problem."""
+    return 0 if _ask("reopen", config, REOPEN, _reopened) else 1
+
+
 def _drained(document: Document) -> None:
     users = msgspec.convert(document, Drained).users
     print(escape(f"{label(document)}: draining, {number(users, 'user')} present"))
@@ -103,8 +108,18 @@ def _each(
     body: Struct = Nothing(),  # noqa: B008 - it has no fields
 ) -> bool:
     """Carry out an operation in the program that is meant, and show its answer; return whether there was no problem."""
-    if not names_one(command, config, "several programs run on this machine"):
-        return False
+    named = names_one(command, config, "several programs run on this machine")
+    return named and _ask(command, config, operation, show, body)
+
+
+def _ask(
+    command: str,
+    config: str | None,
+    operation: Operation,
+    show: Callable[[Document], None],
+    body: Struct = Nothing(),  # noqa: B008 - as above
+) -> bool:
+    """Carry out an operation in the chosen programs, and show their answers; return whether there was no problem."""
     found = ask_programs(config, call(operation, body))
     problems = list(found.problems)
     for document in found.documents:
@@ -114,6 +129,11 @@ def _each(
             problems.append(f"{document['socket']}: {_STRANGE}")
     complain(command, problems)
     return not problems
+
+
+def _reopened(document: Document) -> None:
+    place = msgspec.convert(document, Reopened).access_log
+    print(escape(f"{label(document)}: {f'{place} reopened' if place else 'no access log'}"))
 
 
 def _changes(loaded: Loaded) -> str:

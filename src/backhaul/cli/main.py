@@ -195,6 +195,12 @@ def _reload(options: argparse.Namespace) -> int:
     return reload(options.config)
 
 
+def _reopen(options: argparse.Namespace) -> int:
+    from .control import reopen  # noqa: PLC0415
+
+    return reopen(options.config)
+
+
 def _service(options: argparse.Namespace) -> int:
     from backhaul.system.systemd import Systemd  # noqa: PLC0415
 
@@ -270,6 +276,7 @@ _COMMANDS = {
     "drain": _drain,
     "resume": _resume,
     "reload": _reload,
+    "reopen": _reopen,
     "service": _service,
     "cert": _cert,
     "token": _token,

@@ -55,7 +55,8 @@ class AccessLog:
         self._dropped = 0  # since the last report
         self._lost = 0  # by the sink, since it began to fail
         self._failing = False
-        self._place = sink.name
+        self.place = sink.name
+        """Where the lines go, for administrators."""
         self._writer = Writer(sink, self._report)
 
     def write(self, user: UserEnd) -> None:
@@ -120,9 +121,9 @@ class AccessLog:
             return
         self._failing = True
         if lines:
-            log.warning("access_log: can't write to %s: %s; lines are lost until that works", self._place, why)
+            log.warning("access_log: can't write to %s: %s; lines are lost until that works", self.place, why)
         else:  # no thread has taken them
-            log.warning("access_log: can't write to %s: %s; lines wait until that works", self._place, why)
+            log.warning("access_log: can't write to %s: %s; lines wait until that works", self.place, why)
 
     def _worked(self) -> None:
         if self._failing:
