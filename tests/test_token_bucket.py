@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.token_bucket import TokenBucket
+from backhaul.token_bucket import TokenBucket, allowance
 
 RATES = st.floats(0.5, 1e9)
 STEPS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1e9)), max_size=30)
@@ -44,3 +44,29 @@ def test_time_that_goes_back_takes_nothing() -> None:
     bucket.spend(100.0, 5)
     assert bucket.wait(50.0) == 0
     assert bucket.has(101.0, 1)
+
+
+def test_a_changed_rate_leaves_spent_what_is_spent() -> None:
+    bucket = TokenBucket(1, 10, 0.0)
+    bucket.spend(0.0, 8)
+    bucket.change(2, 100, 0.0)
+    assert bucket.spent(0.0) == 98
+    assert bucket.spent(4.0) == 90
+    bucket.change(1, 5, 4.0)
+    assert bucket.spent(4.0) == 0
+    bucket.spend(4.0, 20)
+    bucket.change(1, 5, 4.0)
+    assert bucket.wait(4.0) == 15
+    bucket.change(10, 10, 4.0)
+    assert bucket.wait(4.0) == 1  # a debt of more than the new burst is forgiven
+
+
+def test_an_allowance_goes_on_with_what_is_left() -> None:
+    assert allowance(None, 0, 0.0) is None
+    first = allowance(None, 2, 0.0)
+    assert first
+    first.spend(0.0, 2)
+    second = allowance(first, 2, 0.0)
+    assert second
+    assert not second.has(0.0, 1)
+    assert allowance(second, 0, 0.0) is None

@@ -16,6 +16,13 @@ class TokenBucket:
         self._tokens = burst
         self._updated = now
 
+    def change(self, rate: float, burst: float, now: float) -> None:
+        """Use another rate and burst from now on; what is spent stays so, and a debt is at most the new burst."""
+        tokens = self._refill(now)
+        if (rate, burst) != (self._rate, self._burst):
+            self._tokens = max(min(tokens, burst), -burst)
+            self._rate, self._burst = rate, burst
+
     def has(self, now: float, count: float) -> bool:
         """Return whether ``count`` tokens are available."""
         return self._refill(now) >= count
@@ -37,3 +44,12 @@ class TokenBucket:
             self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
             self._updated = now
         return self._tokens
+
+
+def allowance(before: TokenBucket | None, rate: int, now: float) -> TokenBucket | None:
+    """Return a bucket for ``rate`` events a second, or None without a rate; it goes on with what is left ``before``."""
+    if not rate:
+        return None
+    bucket = before or TokenBucket(rate, rate, now)
+    bucket.change(rate, rate, now)
+    return bucket

@@ -222,3 +222,18 @@ async def test_sessions_that_end_alike_share_a_line_whatever_their_peer_sends(
         link.sender.transmit_unnumbered(pack_frame(2, ACK, A_FEW + number))
     await until(lambda: all(link.closed for link in links))
     assert caplog.text.count("closed a session: the other end acknowledges") == 1
+
+
+async def test_sessions_with_too_many_streams_do_not_fill_the_log(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    poller = make_poller()
+    relay = Relay(poller)
+    for _ in range(3):
+        near, far = await net.pair()
+        link = Link(relay, near.sock, Role.SERVER, Settings(max_streams=1), Counting(), peer=EXTENDED)
+        link.start()
+        await far.send(pack_frame(1, SYN, 1) + pack_frame(1, SYN, 3))
+        streams = link.session.streams
+        await until(streams.__len__)
+    assert caplog.text.count("session with") == 1
+    relay.close()
+    poller.close()

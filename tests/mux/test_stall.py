@@ -1,6 +1,7 @@
 """The detector of stalls: from reports about reading and sending to its verdict."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -10,10 +11,13 @@ import pytest
 from tests.support.tunnel import Net
 
 from backhaul.mux.stall import StallDetector
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.pollers import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.patience import Patience
+from backhaul.wire.peer import Peer
 
+PEER = Peer("192.0.2.1", "berlin")
 AT_ONCE = -1.0  # seconds; the clock may not advance
 
 Change: TypeAlias = Callable[[StallDetector], None]
@@ -25,7 +29,7 @@ async def test_a_session_moves_again_when_both_directions_do(net: Net, unread: f
     relay = Relay(poller, patience=replace(Patience(), unread=unread, unsent=unsent))
     conn, _ = await net.pair()
     changes: list[bool] = []
-    detector = StallDetector(relay, conn.sock, (), lambda: changes.append(detector.stalled))
+    detector = StallDetector(relay, conn.sock, PEER, (), lambda: changes.append(detector.stalled))
     assert not detector.detect()
     detector.reading_stops()
     detector.sending_waits()
@@ -61,11 +65,14 @@ class Watched:
     conn: socket.socket
     loop: asyncio.AbstractEventLoop = field(init=False)
     patience: Patience = field(default_factory=Patience)
+    complaints: LogThrottle = field(default_factory=lambda: LogThrottle(logging.getLogger()))
     changes: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.loop = self.time
-        self.detector = StallDetector(self, self.conn, range(3), lambda: self.changes.append(self.detector.stalled))
+        self.detector = StallDetector(
+            self, self.conn, PEER, range(3), lambda: self.changes.append(self.detector.stalled)
+        )
 
 
 @pytest.fixture
@@ -117,4 +124,12 @@ def test_a_session_that_is_not_read_for_long_is_worth_a_line(
     if goes_on:
         watched.detector.reading_goes_on()
     watched.time.skip(60.0)
-    assert ("session with 3 streams: stalled" in caplog.text) is not goes_on
+    assert ("session with 3 streams, peer berlin at 192.0.2.1: stalled" in caplog.text) is not goes_on
+
+
+def test_stalls_without_end_do_not_fill_the_log(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        watched.detector.reading_stops()
+        watched.time.skip(10.0)
+        watched.detector.reading_goes_on()
+    assert caplog.text.count("stalled") == 1

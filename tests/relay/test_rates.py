@@ -74,6 +74,16 @@ def test_a_changed_rate_holds_for_those_who_wait() -> None:
     assert user.moved > 5_000_000
 
 
+def test_a_reload_is_no_reason_for_another_burst() -> None:
+    loop = Loop()
+    rate = Rate(loop, 100_000)
+    user = User(loop, 1000, rate)
+    for _ in range(1000):
+        loop.run(loop.now + 0.01)
+        rate.change(100_000)
+    assert user.moved <= 10 * 100_000 + rate.burst + 1000
+
+
 class Bulk:
     """A user with bytes without end, who moves as many in each turn as they may."""
 

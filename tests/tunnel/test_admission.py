@@ -12,7 +12,7 @@ from tests.support.tunnel import Net, change, refused, turned_away
 
 from backhaul.addresses import LOCAL
 from backhaul.config.address import Address
-from backhaul.config.limits import Limits, LimitTables
+from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
 from backhaul.errors import BackhaulError
 from backhaul.tunnel.admission import Admission, Objection
 from backhaul.tunnel.network_files import NetworkFiles
@@ -137,6 +137,32 @@ async def test_new_users_are_limited_by_time() -> None:
     ]
     assert admission.objection(444, (HOST, 1), 0) is None
     clock.now += 0.5
+    assert admission.objection(443, (HOST, 1), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (Limits(new_users_per_second=1), Limits(new_users_per_second=2)),
+        (Limits(new_users_per_second_per_source=1), Limits(new_users_per_second_per_source=2)),
+    ],
+)
+async def test_a_reload_admits_no_further_new_users(one: Limits, two: Limits) -> None:
+    clock = Clock()
+    admission = Admission(NetworkFiles(3600), clock, lambda: 0, never)
+    await admission.limit(LimitTables(one, ((443, one),)), ())
+    assert admission.objection(443, (HOST, 1), 0) is None
+    for tables in (
+        LimitTables(one, ((443, one),)),
+        LimitTables(two, ((443, two),)),
+        LimitTables(NO_LIMITS, ((443, two),)),
+    ):
+        await admission.limit(tables, ())
+        assert admission.objection(443, (HOST, 1), 0)
+    clock.now += 0.5
+    assert admission.objection(443, (HOST, 1), 0) is None
+    await admission.limit(LimitTables(), ())
+    await admission.limit(LimitTables(one), ())
     assert admission.objection(443, (HOST, 1), 0) is None
 
 

@@ -98,6 +98,8 @@ def test_new_users_of_a_client_in_a_second() -> None:
     assert str(arrivals.objection("berlin", HOST)).startswith("clients.berlin.new_users_per_second is reached")
     assert arrivals.objection("paris", HOST) is None
     assert arrivals.used("paris") == {}
+    arrivals.limit((("berlin", Limits(new_users_per_second=3)),))
+    assert arrivals.objection("berlin", HOST)
     now = 0.5
     assert arrivals.objection("berlin", HOST) is None
 

@@ -51,6 +51,17 @@ def test_a_proxy_may_ask_for_a_longer_pause(openings: Openings) -> None:
     assert openings.due(13.0 + PAUSES[-1])
 
 
+def test_a_server_that_changes_its_mind_without_end_does_not_fill_the_log(
+    openings: Openings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for now in range(0, 100, 10):
+        openings.failed("connection refused", now)
+        openings.failed("connection refused", now + 5.0)
+        openings.opened()
+    assert len(caplog.records) == 2
+
+
 def test_the_second_round_is_a_problem(openings: Openings, caplog: pytest.LogCaptureFixture) -> None:
     openings.failed("connection refused", now=10.0)
     for now in (20.0, 20.1):

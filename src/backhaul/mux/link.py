@@ -1,6 +1,5 @@
 """A smux session on a connection, with the frames of its streams."""
 
-import logging
 import socket
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
     from .resources import LinkResources, SenderResources
     from .sink import TunnelSink, TunnelStream
-
-log = logging.getLogger("backhaul.mux")
 
 _ORPHAN: Final = 1 << 9  # bytes of memory that a stream takes which only the peer has not ended
 _LITTLE: Final = 1 << 13  # bytes that any session may keep, and that may wait, as many as there are of them
@@ -64,7 +61,7 @@ class Link(Reader):
         targets: Targets = CLEAR,
     ) -> None:
         session: Session[TunnelSink] = Session(role, settings, self, relay.loop.time())
-        stall = StallDetector(relay, conn, session, self.tell_owner)
+        stall = StallDetector(relay, conn, peer, session, self.tell_owner)
         fresh = role is Role.CLIENT and not peer.extended
         super().__init__(relay, conn, session, stall, owner, peer=peer, proven=proven, fresh=fresh)
         self.number = relay.next_link()
@@ -285,7 +282,10 @@ class Link(Reader):
 
     def on_refused(self, stream_id: int) -> None:
         """Log that the peer opens too many streams."""
-        log.warning("session has too many streams: stream %d and further ones are ignored", stream_id)
+        self._relay.complaints.warn(
+            ("streams", str(self.peer)),
+            f"session with {self.peer} has too many streams: stream {stream_id} and further ones are ignored",
+        )
 
     def tell_owner(self) -> None:
         """Tell the owner that new users may use the session, or should avoid it."""

@@ -20,10 +20,15 @@ class SenderResources(Protocol):
     patience: Patience
 
 
-class LinkResources(SenderResources, Timekeeper, Protocol):
-    """The parts for a session, with its sender and its detector of stalls."""
+class StallResources(Timekeeper, Protocol):
+    """The parts for the detector of stalls."""
 
     complaints: LogThrottle
+
+
+class LinkResources(SenderResources, StallResources, Protocol):
+    """The parts for a session, with its sender and its detector of stalls."""
+
     links: set[Session]
     late_frames: LateFrames
 

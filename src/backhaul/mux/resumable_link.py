@@ -269,7 +269,7 @@ class ResumableLink(RecordLink):
         self.conn = line.conn
         self.private |= line.private
         self._records = line.make_records(self._take_data)
-        self.stall = StallDetector(self._relay, line.conn, self.session, self.tell_owner)
+        self.stall = StallDetector(self._relay, line.conn, self.peer, self.session, self.tell_owner)
         try:
             self._acknowledgements.ledger.rewind(self.received, start)
             self.sender.move(line.conn, self.stall, line.make_sender, self._records, received)

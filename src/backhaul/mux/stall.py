@@ -1,19 +1,17 @@
 """The detection of stalled sessions, on which nothing moves because an end does not read or the line is down."""
 
-import logging
 import math
 import socket
 from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Final
 
 from backhaul.net.predicates import retransmissions
+from backhaul.wire.peer import Peer
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
-    from backhaul.relay.resources import Timekeeper
-
-log = logging.getLogger("backhaul.mux")
+    from .resources import StallResources
 
 _UNANSWERED: Final = 2  # transmissions in a row that the peer's kernel has not acknowledged: they take 0.6 s at least
 _ASK_EVERY: Final = 0.1  # seconds between questions to the kernel about that: one for each user would cost 0.5 %
@@ -32,21 +30,23 @@ class StallDetector:
         "_asked_at",
         "_changed",
         "_conn",
+        "_peer",
+        "_relay",
         "_streams",
-        "_timekeeper",
         "_unread_since",
         "_unsent_since",
         "stalled",
     )
 
     def __init__(
-        self, timekeeper: "Timekeeper", conn: socket.socket, streams: Sized, changed: Callable[[], None]
+        self, relay: "StallResources", conn: socket.socket, peer: Peer, streams: Sized, changed: Callable[[], None]
     ) -> None:
         """Watch a session; call ``changed`` whenever ``stalled`` has changed."""
         self.stalled = False
         """True if the session was found stalled and has not moved since."""
-        self._timekeeper = timekeeper
+        self._relay = relay
         self._conn = conn
+        self._peer = peer
         self._streams = streams
         self._changed = changed
         self._unread_since = _MOVING
@@ -58,7 +58,7 @@ class StallDetector:
         """Return whether the session has stalled: True once for each stall."""
         if self.stalled:
             return False
-        now = self._timekeeper.loop.time()
+        now = self._relay.loop.time()
         if self._unread_since < _MOVING or self._unsent_since < _MOVING:
             stalled = self._stopped_too_long(now)
         else:
@@ -74,8 +74,8 @@ class StallDetector:
 
     def reading_stops(self) -> None:
         """Note that the connection is not read from now on."""
-        self._unread_since = self._timekeeper.loop.time()
-        self._alarm = self._timekeeper.loop.call_later(_WARN_AFTER, self._warn)
+        self._unread_since = self._relay.loop.time()
+        self._alarm = self._relay.loop.call_later(_WARN_AFTER, self._warn)
 
     def reading_goes_on(self) -> None:
         """Note that the connection is read again."""
@@ -85,7 +85,7 @@ class StallDetector:
 
     def sending_waits(self) -> None:
         """Note that bytes wait from now on for the connection to take them."""
-        self._unsent_since = self._timekeeper.loop.time()
+        self._unsent_since = self._relay.loop.time()
 
     def sending_goes_on(self) -> None:
         """Note that all bytes have left."""
@@ -99,7 +99,7 @@ class StallDetector:
             self._alarm.cancel()
 
     def _stopped_too_long(self, now: float) -> bool:
-        patience = self._timekeeper.patience
+        patience = self._relay.patience
         return now - self._unread_since > patience.unread or now - self._unsent_since > patience.unsent
 
     def _unanswered(self, now: float) -> bool:
@@ -112,8 +112,9 @@ class StallDetector:
 
     def _warn(self) -> None:
         """Log that some streams hold up all others: in version 1 a single one can, in version 2 several."""
-        log.warning(
-            "session with %d streams: stalled, because some are not read and mux_recievebuffer is full; "
+        self._relay.complaints.warn(
+            ("stalled", str(self._peer)),
+            f"session with {len(self._streams)} streams, peer {self._peer}: "
+            "stalled, because some are not read and mux_recievebuffer is full; "
             "raise it, or set mux_version = 2 on both ends if one is v0.7.2",
-            len(self._streams),
         )

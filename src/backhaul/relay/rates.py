@@ -28,15 +28,23 @@ class Rate:
         self._timers = timers
         self._queue: deque[Turn] = deque()
         self._timer: Timer | None = None
+        self._bucket: TokenBucket | None = None
+        self.burst = _NO_BURST
         self.change(rate)
 
     def change(self, rate: float) -> None:
         """Use another rate from now on; waiting users continue at once, and may wait again."""
         self.burst = max(int(rate * _BURST), _LEAST) if rate else _NO_BURST
-        self._bucket = TokenBucket(rate, self.burst, self._timers.time()) if rate else None
+        self._bucket = self._changed(rate) if rate else None
         if self._timer:
             self._timer.cancel()
         self._timer = self._timers.call_later(0, self._go_on) if self._queue else None
+
+    def _changed(self, rate: float) -> TokenBucket:
+        now = self._timers.time()
+        bucket = self._bucket or TokenBucket(rate, self.burst, now)
+        bucket.change(rate, self.burst, now)
+        return bucket
 
     @property
     def portion(self) -> int:

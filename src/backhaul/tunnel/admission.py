@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from backhaul.addresses import LOCAL, plain_ip
 from backhaul.config.limits import ALL_PORTS, Limits, LimitTables
 from backhaul.failures import network_of
-from backhaul.token_bucket import TokenBucket
+from backhaul.token_bucket import TokenBucket, allowance
 
 from .lists import Lists
 from .network_files import NetworkFiles
@@ -58,13 +58,17 @@ class Objection(NamedTuple):
 class _Table:
     """The limits of one table, and the users that count towards it."""
 
-    def __init__(self, name: str, limits: Limits, files: NetworkFiles, now: float) -> None:
+    def __init__(self, name: str, limits: Limits, files: NetworkFiles, before: "_Table | None", now: float) -> None:
+        """``before`` is the former table of the same users, whose arrivals still count."""
         self.name = name
         self._limits = limits
         self._lists = Lists(limits, files)
-        rate = limits.new_users_per_second
-        self._arrivals = TokenBucket(rate, rate, now) if rate else None
-        self._sources = Sources(limits) if _counts_sources(limits) else None
+        self.arrivals: TokenBucket | None = allowance(
+            before.arrivals if before else None, limits.new_users_per_second, now
+        )
+        self.sources = Sources(limits) if _counts_sources(limits) else None
+        if self.sources and before and before.sources:
+            self.sources.succeed(before.sources, now)
 
     def objection(self, ip: str, users: int, now: float) -> Objection | None:
         """Return why a user of this address may not enter beside ``users`` others, if so."""
@@ -75,8 +79,8 @@ class _Table:
 
     def enter(self, ip: str, now: float) -> None:
         """Count a new user."""
-        if self._arrivals:
-            self._arrivals.spend(now, 1)
+        if self.arrivals:
+            self.arrivals.spend(now, 1)
         if sources := self._sources_for(ip):
             sources.enter(network_of(ip), now)
 
@@ -94,8 +98,8 @@ class _Table:
         """Return the use of each limit; ``users`` are those of this table."""
         return {
             "max_users": users,
-            "max_users_per_source": self._sources.most if self._sources else 0,
-            "new_users_per_second": math.ceil(self._arrivals.spent(now)) if self._arrivals else 0,
+            "max_users_per_source": self.sources.most if self.sources else 0,
+            "new_users_per_second": math.ceil(self.arrivals.spent(now)) if self.arrivals else 0,
         }
 
     def listed(self) -> dict[str, int]:
@@ -104,12 +108,12 @@ class _Table:
 
     def _sources_for(self, ip: str) -> Sources | None:
         """Return the sources, if there are limits for them, and a user of this address has one."""
-        return None if ip == LOCAL else self._sources
+        return None if ip == LOCAL else self.sources
 
     def _full(self, users: int, now: float) -> str:
         if self._limits.max_users and users >= self._limits.max_users:
             return "max_users"
-        return "" if not self._arrivals or self._arrivals.has(now, 1) else "new_users_per_second"
+        return "" if not self.arrivals or self.arrivals.has(now, 1) else "new_users_per_second"
 
 
 class Admission:
@@ -142,8 +146,10 @@ class Admission:
         Raises BackhaulError if a file with networks is unusable; the limits stay as they are then.
         """
         await self._files.learn(tables.files)
-        now = self._clock()
-        self._tables = {port: _Table(name, limits, self._files, now) for name, limits, port in tables.named()}
+        now, before = self._clock(), self._tables
+        self._tables = {
+            port: _Table(name, limits, self._files, before.get(port), now) for name, limits, port in tables.named()
+        }
         for port, ip in users:
             for table in self._of(port):
                 table.count(ip)

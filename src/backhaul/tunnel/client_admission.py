@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from backhaul.config.limits import Limits
-from backhaul.token_bucket import TokenBucket
+from backhaul.token_bucket import TokenBucket, allowance
 
 from .admission import Objection
 from .lists import Lists
@@ -14,10 +14,9 @@ from .network_files import NetworkFiles
 class _Client:
     """The lists of a client, and the new users of a second."""
 
-    def __init__(self, limits: Limits, files: NetworkFiles, now: float) -> None:
-        rate = limits.new_users_per_second
+    def __init__(self, limits: Limits, files: NetworkFiles, before: TokenBucket | None, now: float) -> None:
         self.lists = Lists(limits, files)
-        self.arrivals = TokenBucket(rate, rate, now) if rate else None
+        self.arrivals = allowance(before, limits.new_users_per_second, now)
 
 
 class ClientAdmission:
@@ -31,8 +30,8 @@ class ClientAdmission:
 
     def limit(self, clients: Iterable[tuple[str, Limits]]) -> None:
         """Use other limits."""
-        now = self._clock()
-        self._clients = {name: _Client(limits, self._files, now) for name, limits in clients}
+        now, before = self._clock(), {name: client.arrivals for name, client in self._clients.items()}
+        self._clients = {name: _Client(limits, self._files, before.get(name), now) for name, limits in clients}
 
     def objection(self, client: str, ip: str) -> Objection | None:
         """Return why a new user of this client and address is refused, if so."""

@@ -7,6 +7,8 @@ would dial all that its pool lacks every second, for ever.
 import logging
 from collections.abc import Sequence
 
+from backhaul.net.log_throttle import LogThrottle
+
 from .pauses import Repeats
 
 _CERTAIN = 2  # rounds of failures: a single one is normal while a server restarts
@@ -19,6 +21,8 @@ class Openings:
         """``pauses`` are the seconds to wait after each round."""
         self._pauses = pauses
         self._log = logger
+        self._throttle = LogThrottle(logger)
+        self._in_log = False  # the problem
         self._repeats = Repeats()
         self._rounds = 0
         self._next = 0.0  # the time before which failures belong to the last round
@@ -37,8 +41,10 @@ class Openings:
 
     def opened(self) -> None:
         """Note a connection that was opened."""
-        if self.problem:
+        if self._in_log:
+            self._in_log = False
             self._log.info("tunnel connections can be opened again")
+        if self.problem:
             self._repeats.forget()
         self.begin()
 
@@ -51,4 +57,4 @@ class Openings:
         if self._rounds >= _CERTAIN:
             self.problem = f"tunnel connections can't be opened: {why}"
             if text := self._repeats.worded(self.problem):
-                self._log.error("%s", text)
+                self._in_log |= self._throttle.error(self.problem, text)

@@ -19,25 +19,34 @@ class _Allowances:
     def __init__(self, rate: int, most: int) -> None:
         self._rate = rate
         self._most = most
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self.buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        """By source."""
 
     def __len__(self) -> int:
-        return len(self._buckets)
+        return len(self.buckets)
 
     def has(self, source: str, now: float) -> bool:
         """Return whether a source may bring another user."""
-        bucket = self._buckets.get(source)
+        bucket = self.buckets.get(source)
         return not bucket or bucket.has(now, 1)
+
+    def succeed(self, before: "_Allowances", now: float) -> None:
+        """Go on with what is left of the allowances ``before``."""
+        if not self._rate:
+            return
+        self.buckets = before.buckets
+        for bucket in self.buckets.values():
+            bucket.change(self._rate, self._rate, now)
 
     def spend(self, source: str, now: float) -> None:
         """Count a new user."""
         if not self._rate:
             return
-        bucket = self._buckets.pop(source, None) or TokenBucket(self._rate, self._rate, now)
+        bucket = self.buckets.pop(source, None) or TokenBucket(self._rate, self._rate, now)
         bucket.spend(now, 1)
-        self._buckets[source] = bucket
-        if len(self._buckets) > self._most:
-            self._buckets.popitem(last=False)
+        self.buckets[source] = bucket
+        if len(self.buckets) > self._most:
+            self.buckets.popitem(last=False)
 
 
 class Sources:
@@ -46,12 +55,17 @@ class Sources:
     def __init__(self, limits: Limits, *, most_allowances: int = _MOST_ALLOWANCES) -> None:
         self._most = limits.max_users_per_source
         self._users: dict[str, int] = {}
-        self._allowances = _Allowances(limits.new_users_per_second_per_source, most_allowances)
+        self.allowances = _Allowances(limits.new_users_per_second_per_source, most_allowances)
+        """The new users that each source may still bring."""
+
+    def succeed(self, before: "Sources", now: float) -> None:
+        """Go on with the allowances of ``before``, not with its users."""
+        self.allowances.succeed(before.allowances, now)
 
     @property
     def known(self) -> int:
         """The number of entries that are remembered."""
-        return len(self._users) + len(self._allowances)
+        return len(self._users) + len(self.allowances)
 
     @property
     def most(self) -> int:
@@ -62,12 +76,12 @@ class Sources:
         """Return the name of the limit that another user would exceed, or nothing."""
         if self._most and self._users.get(source, 0) >= self._most:
             return "max_users_per_source"
-        return "" if self._allowances.has(source, now) else "new_users_per_second_per_source"
+        return "" if self.allowances.has(source, now) else "new_users_per_second_per_source"
 
     def enter(self, source: str, now: float) -> None:
         """Count a new user."""
         self.count(source)
-        self._allowances.spend(source, now)
+        self.allowances.spend(source, now)
 
     def count(self, source: str) -> None:
         """Count a user without regard to the time of the arrival."""
