@@ -8,6 +8,7 @@ from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 from tests.monitor.sample import STARTED, Tunnel, port, server_status, times
 
+from backhaul.monitor.columns import SLICE
 from backhaul.monitor.exposition import OPEN_METRICS, PROMETHEUS, Form, form_for
 from backhaul.monitor.prometheus import Figures, slices
 from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, Status
@@ -136,7 +137,7 @@ def test_a_unix_socket_has_a_path_for_a_port() -> None:
 
 
 def test_the_name_of_a_target_cannot_forge_a_line() -> None:
-    hostile = 'x"} 1\nbackhaul_tunnel_status 0\\'
+    hostile = '%d%"} 1\nbackhaul_tunnel_status 0\\'
     text = render(Tunnel(port(80, sent=7, target=hostile)).read(), {})
     assert value(text, "backhaul_sent_bytes_total", port="80", target=hostile) == 7
     assert len(re.findall(rb"^backhaul_tunnel_status", text, re.MULTILINE)) == 1
@@ -151,6 +152,17 @@ def test_times_are_histograms_by_port_and_client() -> None:
     assert value(text, "backhaul_user_waiting_seconds_sum", **own) == 0.25
     other = own | {"bind": "192.0.2.1", "client": "default"}
     assert value(text, "backhaul_connection_duration_seconds_count", **other) == 3
+
+
+def test_more_ports_than_a_slice_holds() -> None:
+    numbers = range(1, SLICE + 2)
+    tunnel = Tunnel(*(replace(port(number, sent=number), refused_by={"denied": number}) for number in numbers))
+    text = render(tunnel.read(), {number: number for number in numbers}, *map(times, numbers))
+    for name in ("sent_bytes_total", "refused_users_total", "port_up", "tunnel_usage", "user_waiting_seconds_count"):
+        assert text.count(f"backhaul_{name}{{".encode()) == len(numbers)
+    last = {"port": str(SLICE + 1), "target": "127.0.0.1:80"}
+    assert value(text, "backhaul_sent_bytes_total", **last) == SLICE + 1
+    assert value(text, "backhaul_refused_users_total", reason="denied", **last) == SLICE + 1
 
 
 def test_the_end_of_the_certificate_is_exported() -> None:

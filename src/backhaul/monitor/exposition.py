@@ -28,10 +28,10 @@ class Form:
     """The suffix that samples of counters have, and their metrics lack."""
     process: Callable[[CollectorRegistry], bytes]
 
-    def head(self, name: str, kind: str, meaning: str) -> str:
+    def head(self, name: str, kind: str, meaning: str) -> bytes:
         """Return the lines ahead of the samples of a metric."""
         family = name.removesuffix(self.suffix) if kind == "counter" else name
-        return f"# HELP {family} {meaning}\n# TYPE {family} {kind}\n"
+        return f"# HELP {family} {meaning}\n# TYPE {family} {kind}\n".encode()
 
     def end(self) -> bytes:
         """Return the metrics of the process, and the end of the text."""
