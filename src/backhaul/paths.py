@@ -14,3 +14,11 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
 def is_present(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a file or directory, as far as this user can see."""
     return os.path.exists(path)  # noqa: PTH110 - see above
+
+
+def is_same(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Return whether two paths lead to the same file or directory, as far as this user can see."""
+    try:
+        return os.path.samefile(path, other)  # noqa: PTH121 - see above
+    except (OSError, ValueError):  # missing, or not a valid name
+        return False

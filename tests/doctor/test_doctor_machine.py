@@ -204,6 +204,21 @@ class TestProcesses:
         )
         assert processes.running(str(file), proc) == [10, 11]
 
+    def test_however_the_file_is_named(self, file: Path, tmp_path: Path) -> None:
+        proc = self.proc(
+            tmp_path,
+            "backhaul -c other.toml -c end.toml",
+            "backhaul --config=end.toml",
+            f"backhaul -c{file}",
+            f"backhaul -c {tmp_path}",
+            "backhaul -c other.toml -c",
+        )
+        assert processes.running(str(file), proc) == [10, 11, 12, 13]
+
+    @pytest.mark.parametrize("command", ["backhaul -c end.toml doctor", "backhaul -c end.toml status --json"])
+    def test_a_command_after_its_file_does_not_count(self, file: Path, tmp_path: Path, command: str) -> None:
+        assert processes.running(str(file), self.proc(tmp_path, command)) == []
+
     def test_a_parent_that_waits_for_it_does_not_count(self, file: Path, tmp_path: Path) -> None:
         """The one file with Python inside is two processes, and so is ``sudo backhaul``."""
         proc = self.proc(tmp_path, "sudo backhaul -c end.toml", "backhaul -c end.toml", "backhaul -c end.toml")

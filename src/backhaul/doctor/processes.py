@@ -6,8 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from backhaul.paths import is_same
+
 _OPTIONS: Final = frozenset({"-c", "--config"})
+_JOINED: Final = ("--config=", "-c")
 _NAME: Final = "backhaul"
+_SUFFIX: Final = ".toml"
 
 
 def running(file: str, proc: Path) -> list[int]:
@@ -24,9 +28,14 @@ def running(file: str, proc: Path) -> list[int]:
 def _runs(process: Path, file: str) -> bool:
     with suppress(OSError):  # it has ended, or belongs to another user
         words = (process / "cmdline").read_bytes().split(b"\0")[:-1]
-        name = _file_of([os.fsdecode(word) for word in words])
-        return bool(name) and (process / "cwd" / name).samefile(file)
+        names = _files_of([part for word in words for part in _parted(os.fsdecode(word))])
+        return any(_stands_for(process / "cwd" / name, Path(file)) for name in names)
     return False
+
+
+def _stands_for(name: Path, file: Path) -> bool:
+    """Return whether a name is that of the file, or of its directory, which stands for its *.toml."""
+    return is_same(name, file) or (file.suffix == _SUFFIX and is_same(name, file.parent))
 
 
 def _parent(process: Path) -> int:
@@ -35,9 +44,16 @@ def _parent(process: Path) -> int:
     return 0
 
 
-def _file_of(words: Sequence[str]) -> str:
-    """Return the file that a process runs; empty if it does something else, such as ``backhaul status -c FILE``."""
-    for program, option, value in zip(words, words[1:], words[2:], strict=False):
-        if _NAME in Path(program).name and option in _OPTIONS:
-            return value
-    return ""
+def _parted(word: str) -> tuple[str, ...]:
+    """Split a word that is an option with its value, such as ``--config=FILE``."""
+    start = next((start for start in _JOINED if word.startswith(start) and word != start), "")
+    return (start.removesuffix("="), word.removeprefix(start)) if start else (word,)
+
+
+def _files_of(words: Sequence[str]) -> list[str]:
+    """Return the files that a process runs; none if it does something else, such as ``backhaul status -c FILE``."""
+    for number, word in enumerate(words, 1):
+        options, values = words[number::2], words[number + 1 :: 2]
+        if _NAME in Path(word).name and options and len(options) == len(values) and _OPTIONS.issuperset(options):
+            return list(values)
+    return []

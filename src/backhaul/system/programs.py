@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from backhaul.errors import UNREADABLE, BackhaulError
+from backhaul.paths import is_same
 
 from .calls import STATUS, Call, RefusalError, ask
 from .status_socket import clear, socket_name, sockets
@@ -45,10 +46,7 @@ def programs_of(config: str, call: Call = STATUS) -> Programs:
 
 def is_same_file(file: object, other: str) -> bool:
     """Return whether a name from outside and a path name the same file."""
-    try:
-        return isinstance(file, str) and Path(file).samefile(other)
-    except (OSError, ValueError):  # removed, or not a valid name
-        return False
+    return isinstance(file, str) and is_same(file, other)
 
 
 def _collect(paths: Sequence[Path], call: Call = STATUS) -> Programs:
