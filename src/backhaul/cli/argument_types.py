@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from pathlib import Path
 from typing import Final
 
 _MAX_DAYS: Final = 36500
@@ -65,6 +66,13 @@ def spare(text: str) -> object:
     from .doctor import parse_spare  # noqa: PLC0415
 
     return parse_spare(text)
+
+
+def new_file(text: str) -> Path:
+    """Read the name of a file to write."""
+    if text in {"", "-"} or text.endswith("/"):
+        raise argparse.ArgumentTypeError(f'"{text}" is not the name of a file')
+    return Path(text)
 
 
 def days(text: str) -> int:

@@ -105,6 +105,12 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
         metavar="PORT[=TARGET]",
         help="measure throughput through a spare port of the server, on whose target nothing listens; repeatable",
     )
+    parser.add_argument(
+        "--save",
+        type=types.new_file,
+        metavar="FILE",
+        help="also write an archive for support (.tar.gz): report, configuration without secrets, state, log, versions",
+    )
 
 
 def _add_connections(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from backhaul.api.messages import Setting as EffectiveSetting
 from backhaul.bare_tokens import warned
 from backhaul.config import ClientConfig, ConfigError, PortMapping, ServerConfig
 from backhaul.config.effective import Setting, settings
@@ -45,7 +46,7 @@ def _lines(config: Config) -> Iterator[str]:
     else:
         yield from _servers(config)
     yield "\nkeys"
-    yield from map(_setting, settings(config))
+    yield from map(key_line, settings(config))
     if config.accepted:
         count = "1 token" if len(config.accepted) == 1 else f"{len(config.accepted)} tokens"
         yield f"\n{count} in effect, from {config.token_source}"
@@ -125,7 +126,8 @@ def _span(first: str, last: str) -> str:
     return first if first == last else f"{first}-{last.rpartition(':')[2]}"
 
 
-def _setting(one: Setting) -> str:
+def key_line(one: Setting | EffectiveSetting) -> str:
+    """Return a key with its value on one line."""
     unit = f" {one.unit}" if one.unit else ""
     mark = "  (default)" if one.default else ""
     return f"  {one.name} = {one.value}{unit}{mark}"

@@ -1,13 +1,16 @@
 """The command ``backhaul doctor``: finds faults of one end, and names their remedies."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from backhaul.bare_tokens import warned
-from backhaul.config import ClientConfig, load
+from backhaul.config import ClientConfig, ConfigError, load
 from backhaul.config.address import parse_port
 from backhaul.config.schema import Config, side_of
 from backhaul.doctor import client, nat, server
@@ -25,26 +28,55 @@ from . import event_loop
 from .programs import is_root
 
 
-def run(file: str | None, *, as_json: bool, measure_nat: bool, spares: Sequence[Spare]) -> int:
+class Wishes(NamedTuple):
+    """The options of the command."""
+
+    as_json: bool = False
+    measure_nat: bool = False
+    spares: Sequence[Spare] = ()
+    save: Path | None = None
+    """The support archive to make."""
+
+
+class Report(NamedTuple):
+    """The findings about an end."""
+
+    file: str
+    config: Config
+    findings: list[Finding]
+
+    @property
+    def code(self) -> int:
+        """The exit code: 1 if there is a fault."""
+        return 1 if any(finding.verdict is Verdict.FAULT for finding in self.findings) else 0
+
+    def text(self, signs: dict[Verdict, str]) -> str:
+        """Return the findings for people."""
+        config = self.config
+        way = f"dials {config.remote_addr}" if isinstance(config, ClientConfig) else f"tunnel on {config.bind_addr}"
+        head = f"{self.file}: {side_of(config)}, transport {config.transport}, {way}"
+        return f"{head}\n\n{render(self.findings, signs)}"
+
+    def json(self) -> str:
+        """Return the findings for programs."""
+        config = self.config
+        document = {"config": self.file, "side": side_of(config), "transport": config.transport}
+        encoded = msgspec.json.encode({**document, "findings": self.findings})
+        return msgspec.json.format(encoded, indent=2).decode()
+
+
+def run(file: str | None, wishes: Wishes) -> int:
     """Print the findings about the end that ``file`` describes, or the only one that runs on this machine.
 
     With ``measure_nat`` this takes two minutes longer, and some seconds for each of ``spares``. Returns 0 without a
-    fault, otherwise 1. Raises BackhaulError if the file is wrong or not known.
+    fault, otherwise 1. Raises BackhaulError if the file is wrong or not known, or the archive can't be written.
     """
     file = file or _only_file()
-    config = warned(load(file))
-    state = state_directory()
-    around = Circumstances(
-        file=file,
-        programs=tuple(programs_of(file).documents),
-        known=KnownServers(state),
-        silences=nat.DELAYS if measure_nat else (),
-        spares=tuple(spares),
-        state=state,
-    )
-    findings = event_loop.run(_diagnose(config, around))
-    print(_json(file, config, findings) if as_json else _text(file, config, findings))
-    return 1 if any(finding.verdict is Verdict.FAULT for finding in findings) else 0
+    if wishes.save:
+        return _run_and_save(file, wishes, wishes.save)
+    report = _examine(file, wishes)
+    _show(report, wishes)
+    return report.code
 
 
 def parse_spare(text: str) -> Spare:
@@ -54,6 +86,38 @@ def parse_spare(text: str) -> Spare:
         return Spare(parse_port(port), parse_target(target or port))
     except (ValueError, BadTargetError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+def _run_and_save(file: str, wishes: Wishes, path: Path) -> int:
+    from .support import NewFile, save  # noqa: PLC0415 - few runs save anything
+
+    with NewFile(path) as new:
+        try:
+            report = _examine(file, wishes)
+        except ConfigError as mistakes:
+            if os.access(file, os.R_OK):  # a program may run with an earlier content
+                _tell(save(new, file, mistakes))
+            raise
+        try:
+            line = save(new, file, report)
+        finally:
+            _show(report, wishes)
+    _tell(line)
+    return report.code
+
+
+def _examine(file: str, wishes: Wishes) -> Report:
+    config = warned(load(file))
+    state = state_directory()
+    around = Circumstances(
+        file=file,
+        programs=tuple(programs_of(file).documents),
+        known=KnownServers(state),
+        silences=nat.DELAYS if wishes.measure_nat else (),
+        spares=tuple(wishes.spares),
+        state=state,
+    )
+    return Report(file, config, event_loop.run(_diagnose(config, around)))
 
 
 async def _diagnose(config: Config, around: Circumstances) -> list[Finding]:
@@ -76,14 +140,13 @@ def _only_file() -> str:
     return files[0]
 
 
-def _json(file: str, config: Config, findings: list[Finding]) -> str:
-    document = {"config": file, "side": side_of(config), "transport": config.transport, "findings": findings}
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+def _show(report: Report, wishes: Wishes) -> None:
+    print(report.json() if wishes.as_json else report.text(_signs()))
 
 
-def _text(file: str, config: Config, findings: list[Finding]) -> str:
-    way = f"dials {config.remote_addr}" if isinstance(config, ClientConfig) else f"tunnel on {config.bind_addr}"
-    return f"{file}: {side_of(config)}, transport {config.transport}, {way}\n\n{render(findings, _signs())}"
+def _tell(line: str) -> None:
+    """Print a line that is no part of the report."""
+    print(line, file=sys.stderr)
 
 
 def _signs() -> dict[Verdict, str]:

@@ -147,10 +147,11 @@ def _status(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from backhaul.errors import BackhaulError  # noqa: PLC0415
 
+    from .doctor import Wishes  # noqa: PLC0415
     from .doctor import run as run_doctor  # noqa: PLC0415
 
     try:
-        return run_doctor(options.config, as_json=options.json, measure_nat=options.nat, spares=options.throughput)
+        return run_doctor(options.config, Wishes(options.json, options.nat, options.throughput, options.save))
     except BackhaulError as error:
         return _complain(error)
 

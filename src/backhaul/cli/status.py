@@ -41,7 +41,7 @@ def run(config: str | None, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found.documents, indent=2))
     elif found.documents:
-        print("\n\n".join(map(_describe, found.documents)))
+        print("\n\n".join(map(describe, found.documents)))
     return 0 if found.documents and not found.problems and all(map(_healthy, found.documents)) else 1
 
 
@@ -63,7 +63,8 @@ def _rows(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _describe(document: dict[str, Any]) -> str:
+def describe(document: dict[str, Any]) -> str:
+    """Describe the program that has answered with this document, even if it is of another version."""
     try:
         return render(label(document), msgspec.convert(document, Status), time.time())
     except msgspec.ValidationError:

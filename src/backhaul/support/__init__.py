@@ -1,0 +1,1 @@
+"""The support archive: what a colleague needs to understand an end, without its secrets."""
