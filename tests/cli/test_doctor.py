@@ -105,6 +105,14 @@ class TestWithoutFile:
         assert output.startswith(f"{file}: client")
         assert "✓ program      connected to" in output
 
+    async def test_a_broken_answer_is_a_fault(self, doctor: Callable[..., Any], folder: Path) -> None:
+        file = client(folder, free_port())
+        path = status_socket.socket_path(file)
+        async with status_socket.serving(path, documents(lambda: "no object")):
+            code, output, _ = await doctor("-c", file)
+        assert code == 1
+        assert f"✗ program      {path}: broken answer: " in output
+
     async def test_several_run(self, doctor: Callable[..., Any], folder: Path) -> None:
         one, two = client(folder, 1, "one.toml"), client(folder, 1, "two.toml")
         async with self.serving(one), self.serving(two):

@@ -232,6 +232,12 @@ class TestProcesses:
         assert finding.text == "2 processes run this file: 10, 11"
         assert "stop all but one" in finding.remedy
 
+    def test_one_that_hangs(self, file: Path, tmp_path: Path) -> None:
+        proc, problem = self.proc(tmp_path, "backhaul -c end.toml"), "a.sock: the program runs, but does not answer"
+        (finding,) = program.examine(around(file=str(file), proc=proc, problems=(problem,)), "client")
+        assert (finding.verdict, finding.text) == (Verdict.FAULT, problem)
+        assert "restart the program" in finding.remedy
+
     @pytest.mark.parametrize(("user", "words"), [(0, ["not on this machine", "container"]), (1000, ["as root"])])
     def test_one_that_does_not_answer(
         self, user: int, words: list[str], file: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,7 +133,7 @@ class TestPorts:
     def test_a_program_that_does_not_answer_has_them(self, tmp_path: Path) -> None:
         file, proc = running(tmp_path, "backhaul -c a.toml")
         found = ports.examine(server_config("tcp", f"{HOST}:1", []), around(file=str(file), proc=proc))
-        assert only(found, Verdict.SKIPPED).remedy == "run this command as its user"
+        assert only(found, Verdict.SKIPPED).remedy == "see the line `program`"
 
     def test_a_client_that_runs_has_the_port_of_its_page(self, tmp_path: Path) -> None:
         file, proc = running(tmp_path, "backhaul -c a.toml")

@@ -108,10 +108,11 @@ def _run_and_save(file: str, wishes: Wishes, path: Path) -> int:
 
 def _examine(file: str, wishes: Wishes) -> Report:
     config = warned(load(file))
-    state = state_directory()
+    state, found = state_directory(), programs_of(file)
     around = Circumstances(
         file=file,
-        programs=tuple(programs_of(file).documents),
+        programs=tuple(found.documents),
+        problems=tuple(found.problems),
         known=KnownServers(state),
         silences=nat.DELAYS if wishes.measure_nat else (),
         spares=tuple(wishes.spares),

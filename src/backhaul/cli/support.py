@@ -127,6 +127,7 @@ class _Parts:
 
     def _ask(self, request: Call) -> list[Document]:
         """Return the answers of the programs that run the file; raise BackhaulError without one."""
+        _answers(self._statuses)  # one that hangs is not asked again
         return _answers(ask_programs(self._file, request))
 
     def _log(self) -> str:

@@ -57,6 +57,8 @@ class Circumstances:
     """The configuration file."""
     programs: tuple[dict[str, Any], ...] = ()
     """The status of each program that runs this file."""
+    problems: tuple[str, ...] = ()
+    """A line for each program of this file that did not answer properly."""
     known: KnownServers = field(default_factory=ForgetfulMemory)
     names: LookUp = look_up
     services: ServiceLookUp = look_up_service

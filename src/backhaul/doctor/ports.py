@@ -49,7 +49,7 @@ def examine(config: ServerConfig, around: Circumstances) -> Iterator[Finding]:
     if around.programs:
         yield from _reported(around.programs)
     elif running(around.file, around.proc):
-        yield skipped(SUBJECT, "the program has them, but does not report its state", "run this command as its user")
+        yield skipped(SUBJECT, "the program has them, but does not report its state", "see the line `program`")
     else:
         yield from _judged(_uses(config), around.proc)
 

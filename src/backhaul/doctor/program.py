@@ -14,6 +14,7 @@ from .wording import count, span
 SUBJECT: Final = "program"
 _OFTEN: Final = 3600.0  # seconds: a tunnel that is lost more than once in this time has a fault
 _SURE: Final = 600.0  # seconds of running after which reconnects are meaningful
+_HUNG: Final = "run this command again; if that stays so, restart the program, whose log may show why"
 _REMEDIES: Final = {
     "server": "run `backhaul doctor` on the client; open the port of bind_addr in the firewalls of this machine and of "
     "its provider",
@@ -24,7 +25,8 @@ _REMEDIES: Final = {
 def examine(around: Circumstances, side: str) -> Iterator[Finding]:
     """Yield findings about the state that the running program reports."""
     pids = running(around.file, around.proc)
-    if not around.programs:
+    yield from (fault(SUBJECT, problem, _HUNG) for problem in around.problems)
+    if not around.programs and not around.problems:
         yield _absent(around, pids)
     for program in around.programs:
         yield _tunnel(program, around.now(), side)
