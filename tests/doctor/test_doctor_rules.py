@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.doctor import SOON, answering, around, gathered, only, travel
 from tests.support.net import HOST, free_port
-from tests.support.tunnel import client_config, server_config
+from tests.support.tunnel import Net, client_config, server_config
 
 from backhaul import __version__
 from backhaul.config import ClientConfig, ServerConfig
@@ -121,6 +121,21 @@ class TestProgram:
     def test_one_without_a_reason(self) -> None:
         assert only(self.told(connected=False)).text == "no client is connected, up 2 h"
 
+    @pytest.mark.parametrize(
+        ("user", "foreign", "text"),
+        [
+            (0, (), "no program runs this file"),
+            (1000, (), "no program that this user may see runs this file"),
+            (1000, (Path("a.sock"),), "not known whether a program runs this file: a.sock is owned by another user"),
+        ],
+    )
+    def test_none_that_can_be_seen(
+        self, user: int, foreign: tuple[Path, ...], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: user)
+        (found,) = program.examine(around(proc=tmp_path, foreign=foreign), "server")
+        assert (found.verdict, found.text) == (Verdict.SKIPPED, text)
+
     def test_a_restart_is_no_second_program(self, tmp_path: Path) -> None:
         file, proc = running(tmp_path, "backhaul -c a.toml", "backhaul -c a.toml")
         for stopping in (False, True):
@@ -134,6 +149,14 @@ class TestPorts:
         file, proc = running(tmp_path, "backhaul -c a.toml")
         found = ports.examine(server_config("tcp", f"{HOST}:1", []), around(file=str(file), proc=proc))
         assert only(found, Verdict.SKIPPED).remedy == "see the line `program`"
+
+    def test_the_process_that_has_one_cannot_be_seen(self, net: Net, tmp_path: Path) -> None:
+        """It may be the program itself, which nobody is told to stop."""
+        (tmp_path / "net").symlink_to("/proc/net")
+        config = server_config("tcp", f"{HOST}:{net.listen().port}", [])
+        finding = only(ports.examine(config, around(proc=tmp_path)))
+        assert finding.text.endswith("in use by a process that can't be seen here")
+        assert finding.remedy.startswith("it may be this program: ")
 
     def test_a_client_that_runs_has_the_port_of_its_page(self, tmp_path: Path) -> None:
         file, proc = running(tmp_path, "backhaul -c a.toml")

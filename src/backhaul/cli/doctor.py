@@ -113,6 +113,7 @@ def _examine(file: str, wishes: Wishes) -> Report:
         file=file,
         programs=tuple(found.documents),
         problems=tuple(found.problems),
+        foreign=tuple(found.foreign),
         known=KnownServers(state),
         silences=nat.DELAYS if wishes.measure_nat else (),
         spares=tuple(wishes.spares),

@@ -59,6 +59,8 @@ class Circumstances:
     """The status of each program that runs this file."""
     problems: tuple[str, ...] = ()
     """A line for each program of this file that did not answer properly."""
+    foreign: tuple[Path, ...] = ()
+    """The status sockets of other users that have the name of this file."""
     known: KnownServers = field(default_factory=ForgetfulMemory)
     names: LookUp = look_up
     services: ServiceLookUp = look_up_service

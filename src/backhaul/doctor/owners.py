@@ -17,6 +17,7 @@ class Owner(NamedTuple):
     """The owner of a port, as far as it can be seen."""
 
     name: str
+    """Empty if the process can't be seen: it belongs to another user, or runs in a container."""
     listens: bool
     """False if no program listens on the port: it is the source of a connection to elsewhere."""
 
@@ -31,7 +32,7 @@ class Owners:
         """Return the owner of a port that is not free."""
         inodes = [inode for table in _TABLES[kind] for inode in _inodes(self._proc / "net" / table, kind, port)]
         names = [self._names[inode] for inode in inodes if inode in self._names]
-        return Owner(names[0] if names else "another process", listens=bool(inodes))
+        return Owner(names[0] if names else "", listens=bool(inodes))
 
     @functools.cached_property
     def _names(self) -> dict[str, str]:

@@ -26,6 +26,7 @@ SUBJECT: Final = "ports"
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _LOW: Final = 1024
 _SHOWN: Final = 10  # faults
+_UNSEEN: Final = "it may be this program: to see it, run this command as root, or in its container"
 _LOW_REMEDY: Final = (
     "run it with `backhaul service install`, or with AmbientCapabilities=CAP_NET_BIND_SERVICE in a unit of your own"
 )
@@ -154,6 +155,8 @@ def _fault(use: Use, error: OSError, owners: Owners) -> Finding:
 
 def _taken(use: Use, port: int, owners: Owners) -> Finding:
     name, listens = owners.find(port, use.kind)
+    if listens and not name:
+        return fault(SUBJECT, f"{use}: in use by a process that can't be seen here", _UNSEEN)
     if listens:
         return fault(SUBJECT, f"{use}: in use by {name}", "stop that one, or choose another port")
     remedy = f"`sysctl net.ipv4.ip_local_reserved_ports={port}` keeps the port for listeners"

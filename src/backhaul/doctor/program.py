@@ -44,7 +44,11 @@ def _absent(around: Circumstances, pids: Sequence[int]) -> Finding:
     if pids:
         text = f"process {pids[0]} runs this file, but does not report its state to this user"
         return skipped(SUBJECT, text, "run this command as root, or as the user of that process")
-    return skipped(SUBJECT, "no program runs this file", f"`backhaul -c {around.file}` starts one")
+    if around.foreign:
+        text = f"not known whether a program runs this file: {around.foreign[0]} is owned by another user"
+        return skipped(SUBJECT, text, "run this command as root, or as that user")
+    seen = "" if os.geteuid() == 0 else " that this user may see"
+    return skipped(SUBJECT, f"no program{seen} runs this file", f"`backhaul -c {around.file}` starts one")
 
 
 def _tunnel(program: Mapping[str, Any], now: float, side: str) -> Finding:
