@@ -1,6 +1,7 @@
 """The client's repeated announcements of its tunnels of transport udp."""
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +17,10 @@ from backhaul.net.poller import Poller
 from backhaul.net.pollers import make_poller
 from backhaul.net.udp import Counters
 from backhaul.relay.copies import Copies
-from backhaul.relay.flows import FlowTable
+from backhaul.relay.flows import Flow, FlowTable
 from backhaul.relay.patience import Patience
 from backhaul.relay.resumption import Resumption
+from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security.records import Cipher
 from backhaul.security.session import SessionKeys, Side
 from backhaul.transports.carriers.udp_client import UdpClient
@@ -108,3 +110,41 @@ async def test_idle_tunnels_leave_the_reserve_of_descriptors_alone() -> None:
         for _ in range(TUNNELS):
             client.open()
         assert 0 < client.idle < A_FEW
+
+
+class Held:
+    """The near end of a flow, which holds a descriptor."""
+
+    def __init__(self) -> None:
+        self.number = open_any()
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd."""
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        os.close(self.number)
+
+
+async def test_a_silent_flow_makes_room_for_an_idle_tunnel() -> None:
+    """Flows of a hostile server kept all descriptors of a client for a minute."""
+    async with connected() as (client, poller):
+        flows, ends = client.relay.flows, [Held(), Held()]
+        silent, busy = [Flow(flows, end, "target", Traffic(Meter(), Meter()), flows.counters) for end in ends]
+        limit = limit_for(ends[0].number)
+        poller.descriptors = Descriptors(lambda: limit)
+        client.open()
+        assert (client.idle, len(flows)) == (0, 2)
+        silent.last_used -= 5.0
+        client.open()
+        client.open()
+        assert (client.idle, silent.closed, busy.closed) == (1, True, False)
+        flows.close()
+
+
+def limit_for(number: int) -> int:
+    """Return a limit of descriptors with which users get this one, but no higher one."""
+    limit = number
+    while Descriptors(functools.partial(int, limit)).users_end() <= number:
+        limit += 1
+    return limit

@@ -265,6 +265,14 @@ class FlowTable:
         (self._answered if flow.answered else self._unanswered).discard(flow)
         flow.counters.flows -= 1
 
+    def make_room(self, silence: float) -> bool:
+        """Close the flow that has been silent for longest, if for at least ``silence`` seconds; return whether."""
+        flow = next(iter(self._flows), None)
+        if not flow or flow.last_used + silence > self._loop.time():
+            return False
+        flow.close()
+        return True
+
     def close(self) -> None:
         """End every flow."""
         while self._flows:

@@ -33,6 +33,7 @@ _SOON: Final = 0.05
 # Seconds until the first tunnels are announced to v0.7.2, which opens its UDP socket after the control channel. It is
 # told of each tunnel once, so one that it has missed would never carry anything.
 _LISTENS: Final = 0.1
+_SILENT: Final = 1.0  # seconds without a datagram after which a flow may lose its descriptors to a new one
 _MOST_ANNOUNCED: Final = 64  # tunnels in a turn of the event loop: each takes 10 us
 
 
@@ -120,9 +121,10 @@ class UdpClient(DoorClient):
             self._opening += 1
             return
         try:
-            sock = self._dial()
-            if sock.fileno() >= self.relay.poller.descriptors.users_end():  # the rest is for the control channel
-                sock.close()
+            sock = self._dial_for_user()
+            if not sock and self.relay.flows.make_room(_SILENT):
+                sock = self._dial_for_user()
+            if not sock:
                 return
             tunnel = _Tunnel(self, sock)
         except OSError:  # no route at the moment, which the control channel will notice, or no memory
@@ -207,6 +209,14 @@ class UdpClient(DoorClient):
 
     def _dial(self) -> socket.socket:
         return _connect(*self._server, self._settings.tunnel_options)
+
+    def _dial_for_user(self) -> socket.socket | None:
+        """Return a socket, or None if it would take a descriptor of those that are not for users."""
+        sock = self._dial()
+        if sock.fileno() < self.relay.poller.descriptors.users_end():
+            return sock
+        sock.close()
+        return None
 
     def _begin(self) -> None:
         self._beginning = None
