@@ -51,7 +51,7 @@ class Scene:
     def flow(self) -> DatagramChannel:
         """Return a flow of datagrams that has a stream."""
         channel = SmuxChannel(self.link, self.link.session.open())
-        flow = DatagramChannel(channel, Counters(), QueueRoom(DEFAULT_ROOM))
+        flow = DatagramChannel(channel, Counters(), QueueRoom(DEFAULT_ROOM).of(self.link))
         channel.attach(flow)
         flow.start(lambda _batch: None, lambda: None)
         return flow

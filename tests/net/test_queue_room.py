@@ -15,12 +15,12 @@ def fill(queue: DatagramQueue) -> int:
     return queue.size
 
 
-def queues(room: QueueRoom, count: int) -> list[DatagramQueue]:
-    return [DatagramQueue(Counters(), room=room) for _ in range(count)]
+def queues(room: QueueRoom, count: int, owner: str = "client") -> list[DatagramQueue]:
+    return [DatagramQueue(Counters(), room=room.of(owner)) for _ in range(count)]
 
 
 def test_one_queue_may_use_all_of_its_limit() -> None:
-    assert fill(DatagramQueue(Counters(), room=QueueRoom(100 * ROOM))) > QUEUE_BYTES - 1000
+    assert fill(DatagramQueue(Counters(), room=QueueRoom(100 * ROOM).of("client"))) > QUEUE_BYTES - 1000
 
 
 def test_many_queues_share_the_room_and_each_gets_a_datagram() -> None:
@@ -32,6 +32,26 @@ def test_many_queues_share_the_room_and_each_gets_a_datagram() -> None:
     for queue in many:
         queue.close()
     assert not room.held
+
+
+def test_the_queues_of_one_owner_leave_each_other_one_a_share() -> None:
+    room = QueueRoom(ROOM)
+    hostile = queues(room, 1000)
+    for _ in range(3):
+        for queue in hostile:
+            fill(queue)
+    assert room.held > ROOM
+    (second,) = queues(room, 1, "second")
+    alone = fill(second)
+    assert alone > 10 * LEAST
+    third = queues(room, 1000, "third")
+    for queue in third:
+        fill(queue)
+    assert room.held <= 2 * ROOM + 2000 * LEAST
+    assert fill(second) > alone // 2
+    for queue in (*hostile, *third, second):
+        queue.close()
+    assert (room.held, room.owners) == (0, 0)
 
 
 def test_what_leaves_a_queue_leaves_the_room() -> None:
@@ -55,6 +75,10 @@ def test_bytes_beside_a_queue_need_room() -> None:
     one, other = queues(room, 2)
     assert one.keep_beside(2 * ROOM)
     assert not other.keep_beside(1)
+    (others,) = queues(room, 1, "another client")
+    assert others.keep_beside(ROOM)
+    assert not others.keep_beside(ROOM + 1)
+    others.keep_beside(0)
     one.keep_beside(0)
     assert other.keep_beside(1)
     assert DatagramQueue(Counters()).keep_beside(3 * ROOM)

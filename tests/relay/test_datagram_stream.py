@@ -59,7 +59,9 @@ async def scene() -> AsyncIterator[Scene]:
     sockets, poller, counters = Sockets(), ExhaustedPoller(lambda _owner: False), Counters()
     near, far = await sockets.pair()
     room, splitter = QueueRoom(1 << 24), Splitter(stamped=True)
-    stream = DatagramStream(poller, near.sock, join, splitter, counters, judge=DelayEstimator(0), room=room)
+    stream = DatagramStream(
+        poller, near.sock, join, splitter, counters, judge=DelayEstimator(0), room=room.of("client")
+    )
     yield Scene(poller, stream, far, counters, room)
     stream.close()
     poller.close()
@@ -106,6 +108,19 @@ async def test_a_congested_flow_queues_less(scene: Scene) -> None:
     await until(lambda: scene.received)
     scene.flood()
     assert CONGESTED_QUEUE_BYTES < scene.stream.queued <= QUEUE_BYTES
+
+
+async def test_a_part_of_a_datagram_takes_room_until_the_rest_arrives(scene: Scene) -> None:
+    frame = join_stamped([bytes(SIZE)], 0)
+    await scene.peer.send(frame[:500])
+    await until(lambda: scene.room.held == 500)
+    await scene.peer.send(frame[500:])
+    await until(lambda: scene.received)
+    assert (scene.room.held, scene.ended) == (0, 0)
+    scene.room.limit = 0
+    await scene.peer.send(frame[:500])
+    await until(lambda: scene.ended)
+    assert scene.room.held == 0
 
 
 async def test_the_end_of_the_connection_is_reported_once(scene: Scene) -> None:

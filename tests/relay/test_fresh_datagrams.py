@@ -29,7 +29,9 @@ Send = Callable[[Batch], None]
 
 def stream(poller: Poller, near: Peer) -> Send:
     """Return a flow in a connection of its own."""
-    flow = DatagramStream(poller, near.sock, join, Splitter(stamped=False), Counters(), room=QueueRoom(DEFAULT_ROOM))
+    flow = DatagramStream(
+        poller, near.sock, join, Splitter(stamped=False), Counters(), room=QueueRoom(DEFAULT_ROOM).of("client")
+    )
     flow.start(lambda _batch: None, lambda: None)
     return flow.send
 
@@ -39,7 +41,7 @@ def messages(poller: Poller, near: Peer) -> Send:
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     channel = MessageChannel(Relay(poller), near.sock, WebSocketCodec(parser, EXTENDED, masked=False))
     channel.expect_datagrams()
-    flow = DatagramChannel(channel, Counters(), QueueRoom(DEFAULT_ROOM))
+    flow = DatagramChannel(channel, Counters(), QueueRoom(DEFAULT_ROOM).of("client"))
     flow.start(lambda _batch: None, lambda: None)
     channel.start(flow)
     return flow.send

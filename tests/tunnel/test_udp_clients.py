@@ -27,6 +27,16 @@ async def test_twenty_clients_get_their_own_users_only(lines: str) -> None:
         assert sum(client.users for client in company.server.state().clients) == len(users) == 40
 
 
+async def test_datagrams_of_a_client_wait_in_a_room_of_its_own() -> None:
+    async with UdpNet("udp") as net:
+        company = UdpCompany(net)
+        await company.start(["berlin", "paris"])
+        for name in ("berlin", "paris", "berlin"):
+            assert await company.user(name).ask(b"?") == f"{name}:?".encode()
+        rooms = [flow.room for flow in company.server.relay.flows]
+        assert rooms[0] is rooms[2] is not rooms[1]
+
+
 async def test_clients_of_v072_at_one_address_are_told_apart_by_their_tokens() -> None:
     async with UdpNet("udp") as net:
         company = UdpCompany(net)

@@ -9,7 +9,8 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from weakref import WeakValueDictionary
 
 from backhaul.wire.datagrams import Batch
 
@@ -58,20 +59,28 @@ class Counters:
 
 
 class QueueRoom:
-    """The bytes of all queues of datagrams together: ``limit`` and a datagram for each, and as many beside them."""
+    """The bytes of all queues of datagrams together: ``limit`` and a datagram for each, and as many beside them.
 
-    __slots__ = ("_changed", "held", "limit")
+    If the queues of one owner fill it, each other one still has an equal share, of as many bytes again for all.
+    """
+
+    __slots__ = ("_changed", "_shares", "held", "limit", "owners")
 
     def __init__(self, limit: int, changed: Callable[[int], None] = lambda _held: None) -> None:
         """Call ``changed`` with the number of bytes whenever that has changed."""
         self._changed = changed
+        self._shares: WeakValueDictionary[Hashable, RoomShare] = WeakValueDictionary()
         self.limit = limit
         self.held = 0
+        self.owners = 0
+        """The number of owners who hold bytes."""
 
-    @property
-    def left(self) -> int:
-        """The bytes that are left; a negative number if there are more than ``limit``."""
-        return self.limit - self.held
+    def of(self, owner: Hashable) -> "RoomShare":
+        """Return the share of an owner, such as the transport of a client."""
+        share = self._shares.get(owner)
+        if share is None:
+            share = self._shares[owner] = RoomShare(self)
+        return share
 
     def hold(self, more: int) -> None:
         """Note that a queue holds so many bytes more, or fewer."""
@@ -79,12 +88,43 @@ class QueueRoom:
         self._changed(self.held)
 
 
+class RoomShare:
+    """The bytes of the queues of one owner."""
+
+    __slots__ = ("__weakref__", "_held", "_room")
+
+    def __init__(self, room: QueueRoom) -> None:
+        self._room = room
+        self._held = 0
+
+    @property
+    def left(self) -> int:
+        """The bytes that are left for queues, of the room or of this share; a negative number if there are none."""
+        return max(self._room.limit - self._room.held, self._own - self._held)
+
+    @property
+    def spent(self) -> bool:
+        """True if there is no room beside the queues either."""
+        return self._room.held > 2 * self._room.limit and self._held > 2 * self._own
+
+    def hold(self, more: int) -> None:
+        """Note that a queue holds so many bytes more, or fewer."""
+        before = self._held
+        self._held += more
+        self._room.owners += bool(self._held) - bool(before)
+        self._room.hold(more)
+
+    @property
+    def _own(self) -> int:
+        return self._room.limit // (self._room.owners + (not self._held))
+
+
 class DatagramQueue:
     """A queue of datagrams, at most ``limit`` bytes, and fewer if others need room: new ones push out the oldest."""
 
     __slots__ = ("_beside", "_counters", "_datagrams", "_held", "_room", "limit", "size")
 
-    def __init__(self, counters: Counters, limit: int = QUEUE_BYTES, room: QueueRoom | None = None) -> None:
+    def __init__(self, counters: Counters, limit: int = QUEUE_BYTES, room: RoomShare | None = None) -> None:
         """Without ``room`` the queue is bounded by itself alone."""
         self._datagrams: deque[bytes] | None = None  # most queues are never used, and a deque is not small
         self.size = 0  # bytes, the overhead of each datagram included
@@ -134,7 +174,7 @@ class DatagramQueue:
         if count != self._beside:
             self._beside = count
             self._weigh()
-        return not count or self._room is None or self._room.left >= -self._room.limit
+        return not (count and self._room and self._room.spent)
 
     def _weigh(self) -> None:
         """Tell the room of a change."""

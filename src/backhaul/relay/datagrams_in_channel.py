@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backhaul.net.udp import Counters, DatagramQueue, QueueRoom
+from backhaul.net.udp import Counters, DatagramQueue, RoomShare
 from backhaul.wire.datagrams import Batch, Splitter, framed_size, join, put
 from backhaul.wire.smux import SmuxError
 
@@ -17,12 +17,23 @@ class DatagramChannel:
     ``received`` gets the datagrams of the other side; ``ended`` is called when that has closed, never after ``close``.
     """
 
-    __slots__ = ("_answered", "_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
+    __slots__ = (
+        "_answered",
+        "_channel",
+        "_ended",
+        "_partial",
+        "_queue",
+        "_received",
+        "_splitter",
+        "_unsent",
+        "_waiting",
+    )
 
-    def __init__(self, channel: Channel, counters: Counters, room: QueueRoom) -> None:
+    def __init__(self, channel: Channel, counters: Counters, room: RoomShare) -> None:
         """``room`` is shared with other flows."""
         self._channel = channel
         self._splitter = Splitter(stamped=False)
+        self._partial = 0  # bytes of a datagram whose end has not arrived yet
         self._queue = DatagramQueue(counters, room=room)
         self._unsent: memoryview = memoryview(b"")  # the rest of datagrams that the window has cut
         self._waiting = False  # for the connection, or for the window
@@ -65,11 +76,12 @@ class DatagramChannel:
 
     def on_data(self, view: memoryview) -> int:
         """Pass the datagrams on at once, which is safe because none of them acts on the channel."""
-        if self._received and (batch := self._splitter.feed(view)):
-            if not self._answered:
-                self._answered = True
-                self._channel.touch(self)  # nothing is left to deliver, but this proves the session
-            self._received(batch)
+        if self._received:
+            batch = self._splitter.feed(view)
+            if self._partial or self._splitter.tail:
+                self._count_parts()
+            if batch:
+                self._pass_on(batch)
         return len(view)
 
     def on_fin(self) -> None:
@@ -96,6 +108,19 @@ class DatagramChannel:
     def deliver(self) -> None:
         """Do nothing: ``on_data`` keeps no datagrams."""
 
+    def _pass_on(self, batch: Batch) -> None:
+        if not self._answered:
+            self._answered = True
+            self._channel.touch(self)  # nothing is left to deliver, but this proves the session
+        if self._received:
+            self._received(batch)
+
+    def _count_parts(self) -> None:
+        """Count the parts of datagrams that wait for their rest to leave or to arrive; without room the flow ends."""
+        self._partial = len(self._splitter.tail)
+        if not self._queue.keep_beside(len(self._unsent) + self._partial):
+            self._over()
+
     def _over(self) -> None:
         if self._ended:
             self._ended()
@@ -119,8 +144,7 @@ class DatagramChannel:
             data = data[count:]
         self._unsent = data
         self._waiting = bool(data)  # on_window wakes it
-        if not self._queue.keep_beside(len(data)):
-            self._over()
+        self._count_parts()
 
     def _wait(self) -> None:
         if not self._waiting:

@@ -8,7 +8,7 @@ from backhaul.net.buffers import shared_buffer
 from backhaul.net.closing import release
 from backhaul.net.options import offer_tcp
 from backhaul.net.poller import WOULD_BLOCK, Poller
-from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue, QueueRoom
+from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue, RoomShare
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter
 
 # Bytes that the kernel may hold unsent. Further datagrams wait in a queue, where the oldest can still be dropped. On a
@@ -62,7 +62,7 @@ class DatagramStream:
         counters: Counters,
         *,
         judge: DelayEstimator | None = None,
-        room: QueueRoom,
+        room: RoomShare,
     ) -> None:
         """``room`` is shared with other flows."""
         self._loop = asyncio.get_running_loop()
@@ -119,7 +119,11 @@ class DatagramStream:
             self._end()
             return
         self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
-        if not self._queue.keep_beside(len(self._unsent)):
+        self._count_parts()
+
+    def _count_parts(self) -> None:
+        """Count the parts of datagrams that wait for their rest to leave or to arrive; without room the flow ends."""
+        if not self._queue.keep_beside(len(self._unsent) + len(self._splitter.tail)):
             self._end()
 
     def _await_room(self) -> None:
@@ -148,7 +152,9 @@ class DatagramStream:
             self._end()
 
     def _take(self, data: memoryview) -> None:
-        if batch := self._splitter.feed(data):
+        batch = self._splitter.feed(data)
+        self._count_parts()
+        if batch:
             if self._judge:
                 self._weigh(self._judge.late(self._splitter.timestamp, int(self._loop.time() * 1000)))
             self._received(batch)

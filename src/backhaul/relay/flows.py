@@ -17,6 +17,7 @@ from backhaul.net.poller import Poller
 from backhaul.net.udp import Counters, DatagramQueue, DatagramSocket, QueueRoom, prepare
 from backhaul.wire.datagrams import Batch
 
+from .budget import ANYBODY
 from .outcome import FLOW_OVER, Done, Outcome, Progress, next_number
 from .shares import Shares
 from .traffic import Traffic
@@ -46,7 +47,7 @@ class Flow:
     """One user's datagrams; owns both ends. ``near`` is the end towards the user, ``far`` the end towards the target.
 
     Flows share a ``source`` if one user may have sent them from many ports; without one a flow is its own source.
-    ``done`` is called at the end.
+    ``owner`` is the transport of the client whose users send them. ``done`` is called at the end.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Flow:
         "last_used",
         "number",
         "received",
+        "room",
         "sent",
         "since",
         "source",
@@ -76,12 +78,15 @@ class Flow:
         counters: Counters,
         *,
         source: Hashable = "",
+        owner: Hashable = ANYBODY,
         done: Done = _nothing,
     ) -> None:
         self.done = done
         self._table = table
         self._near = near
-        self._far: DatagramEnd = DatagramQueue(counters, room=table.room)
+        self.room = table.room.of(owner)
+        """The room for datagrams that wait."""
+        self._far: DatagramEnd = DatagramQueue(counters, room=self.room)
         self.target = target
         self.traffic = traffic
         self.counters = counters
@@ -102,11 +107,6 @@ class Flow:
             far.send(before.take())
         else:
             before.close()
-
-    @property
-    def room(self) -> QueueRoom:
-        """The room for datagrams that wait."""
-        return self._table.room
 
     @property
     def near(self) -> DatagramEnd:

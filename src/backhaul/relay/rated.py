@@ -8,6 +8,7 @@ from backhaul.net.udp import Counters
 from backhaul.wire.datagrams import Batch
 
 from .backlog import Backlog
+from .budget import ANYBODY
 from .direction import Direction
 from .flows import DatagramEnd, Flow, FlowTable
 from .framed import FramedRelay
@@ -163,11 +164,12 @@ class RatedFlow(Flow):
         counters: Counters,
         *,
         source: Hashable = "",
+        owner: Hashable = ANYBODY,
     ) -> None:
         assert isinstance(traffic, RatedTraffic)  # noqa: S101 - see flow_of
         self._from_near = Allowance(traffic.rates.received)
         self._from_far = Allowance(traffic.rates.sent)
-        super().__init__(table, near, target, traffic, counters, source=source)
+        super().__init__(table, near, target, traffic, counters, source=source, owner=owner)
 
     def from_near(self, batch: Batch) -> None:
         """Pass on datagrams of the user."""

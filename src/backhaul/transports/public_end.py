@@ -1,6 +1,7 @@
 """The contracts between the server's control plane, its transports and their gates."""
 
 import socket
+from collections.abc import Hashable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -101,7 +102,7 @@ class Gate(Protocol):
         """Stop reporting, and close the client's control channel."""
 
 
-class ServerTransport(Protocol):
+class ServerTransport(Hashable, Protocol):
     """The public end of a transport."""
 
     def apply(self, limits: CarrierLimits) -> None:

@@ -96,7 +96,7 @@ class FlowDispatcher:
         user, target = UdpUser(self, listener, address, room), port.mapping.target
         traffic = self.limiting.rates.traffic(port, peer, room.client)
         make = flow_of(traffic)
-        flow = make(self.relay.flows, user, target, traffic, port.udp, source=source)
+        flow = make(self.relay.flows, user, target, traffic, port.udp, source=source, owner=self.transport)
         listener.flows[address] = flow
         flow.from_near(batch)
         room.enter()

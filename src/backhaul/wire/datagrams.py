@@ -52,17 +52,18 @@ def join_stamped(batch: Batch, timestamp: int) -> bytes:
 class Splitter:
     """Splits a stream into datagrams, however its bytes are cut."""
 
-    __slots__ = ("_head", "_tail", "timestamp")
+    __slots__ = ("_head", "tail", "timestamp")
 
     def __init__(self, *, stamped: bool) -> None:
         self._head = _STAMPED if stamped else _PLAIN
-        self._tail = bytearray()  # the beginning of a frame whose end has not arrived yet
+        self.tail = bytearray()
+        """The beginning of a frame whose end has not arrived yet."""
         self.timestamp = 0  # of the first datagram that the last `feed` returned; meaningless unless stamped
 
     def feed(self, data: memoryview) -> list[bytes | memoryview]:
         """Return the datagrams that are complete; those that lie in ``data`` as a whole are views into it."""
         found: list[bytes | memoryview] = []
-        start = self._finish_tail(data, found) if self._tail else 0
+        start = self._finish_tail(data, found) if self.tail else 0
         unpack, size, end = self._head.unpack_from, self._head.size, len(data)
         while (body := start + size) <= end:
             head = unpack(data, start)
@@ -74,24 +75,24 @@ class Splitter:
             found.append(data[body:after])
             start = after
         if start < end:
-            self._tail += data[start:]
+            self.tail += data[start:]
         return found
 
     def _finish_tail(self, data: memoryview, found: list[bytes | memoryview]) -> int:
         """Complete the frame in the tail; return how many bytes of ``data`` that took."""
         size = self._head.size
-        used = max(0, size - len(self._tail))
-        self._tail += data[:used]
-        if len(self._tail) < size:
+        used = max(0, size - len(self.tail))
+        self.tail += data[:used]
+        if len(self.tail) < size:
             return len(data)
-        head = self._head.unpack_from(self._tail)
+        head = self._head.unpack_from(self.tail)
         whole: int = size + head[-1]
-        missing = whole - len(self._tail)
-        self._tail += data[used : used + missing]
-        if len(self._tail) == whole:
+        missing = whole - len(self.tail)
+        self.tail += data[used : used + missing]
+        if len(self.tail) == whole:
             self.timestamp = head[0]
-            found.append(bytes(self._tail[size:]))
-            self._tail.clear()
+            found.append(bytes(self.tail[size:]))
+            self.tail.clear()
         return min(used + missing, len(data))
 
 

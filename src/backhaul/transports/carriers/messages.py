@@ -285,7 +285,7 @@ class MessageArrival:
     def _join_flow(self, channel: MessageChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows
         channel.expect_datagrams()
-        consumer = DatagramChannel(channel, flows.counters, flows.room)
+        consumer = DatagramChannel(channel, flows.counters, flows.room.of(channel.owner))
         flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
         channel.start(consumer, unread=len(self._kept))

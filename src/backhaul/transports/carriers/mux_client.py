@@ -359,7 +359,7 @@ class _Announced:
     def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows
         channel = SmuxChannel(self._link, self._stream)
-        consumer = DatagramChannel(channel, flows.counters, flows.room)
+        consumer = DatagramChannel(channel, flows.counters, flows.room.of(channel.owner))
         channel.attach(consumer)
         flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)

@@ -137,7 +137,7 @@ class RawIdleConnection(SilentConnection):
         target = frame.body.decode("utf-8", "replace")
         if frame.kind == Signal.UDP:
             connection = Connection(self._sock, self.peer, frame.rest)
-            self._owner.addressed(self, RawFlowArrival(self._relay, connection, target))
+            self._owner.addressed(self, RawFlowArrival(self._relay, connection, target, self._owner))
         else:
             end = End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
             self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest, self._owner))
@@ -187,11 +187,12 @@ class RawArrival:
 class RawFlowArrival:
     """A user's datagrams on a tunnel connection of their own; owns the connection until it is joined or refused."""
 
-    __slots__ = ("_connection", "_relay", "target")
+    __slots__ = ("_connection", "_owner", "_relay", "target")
     datagrams = True
 
-    def __init__(self, relay: "RawResources", connection: Connection, target: str) -> None:
+    def __init__(self, relay: "RawResources", connection: Connection, target: str, owner: IdleOwner) -> None:
         self._relay = relay
+        self._owner = owner
         self._connection = connection
         self.target = target
 
@@ -200,7 +201,7 @@ class RawFlowArrival:
         flows, tunnel = self._relay.flows, self._connection
         framing = _stamp if tunnel.peer.supports(Feature.DATAGRAMS) else _fitting(_stamp, flows.counters)
         poller, splitter = self._relay.poller, Splitter(stamped=False)
-        stream = DatagramStream(poller, tunnel.sock, framing, splitter, flows.counters, room=flows.room)
+        stream = DatagramStream(poller, tunnel.sock, framing, splitter, flows.counters, room=flows.room.of(self._owner))
         flow = Flow(flows, stream, self.target, traffic, flows.counters, done=done)
         connect_flow(self._relay.poller, flow, sock)
         stream.start(flow.from_near, flow.close, tunnel.received)

@@ -164,7 +164,8 @@ class ClearIdleConnection(RecordIdleConnection):
     def _arrival(self, record: Record) -> Arrival:
         target = target_of(record.kind, record.body)
         if record.kind == kinds.UDP:
-            return RawFlowArrival(self._relay, Connection(self._sock, self.peer, record.rest), target)
+            connection = Connection(self._sock, self.peer, record.rest)
+            return RawFlowArrival(self._relay, connection, target, self._owner)
         codec = ClearCodec(self._seals)
         make = functools.partial(SplicedClient, self._relay, self._sock, codec, self)
         arrival = MessageArrival(self._relay, codec, make, target, joint=SplicedRelay, datagrams=False)

@@ -302,7 +302,7 @@ class _Tunnel:
         self._announced = 0.0  # time of the last announcement
         self._name = secrets.token_bytes(TUNNEL_SIZE)
         flows = owner.relay.flows
-        self._early = DatagramQueue(flows.counters, room=flows.room)  # before the target's socket was ready
+        self._early = DatagramQueue(flows.counters, room=flows.room.of(owner))  # before the target's socket was ready
         self._flow: Flow | None = None
         self._line: Line  # if there is a target
         self.target = ""
