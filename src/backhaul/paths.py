@@ -16,6 +16,17 @@ def is_present(path: str | os.PathLike[str]) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - see above
 
 
+def is_missing(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is certainly no file, directory or link."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def is_same(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
     """Return whether two paths lead to the same file or directory, as far as this user can see."""
     try:

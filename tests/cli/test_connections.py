@@ -87,6 +87,8 @@ async def test_the_program_gets_the_choice(
 async def test_no_user_to_close_is_a_failure(command: Callable[..., Any]) -> None:
     async with program("server.toml", Users([])):
         assert await command("close", "7") == (1, "0 users closed\n", "")
+    code, output, errors = await command("close", "7")  # nothing runs any more
+    assert (code, output, errors.count("\n")) == (1, "", 1)
 
 
 async def test_an_id_needs_the_name_of_one_program(command: Callable[..., Any]) -> None:

@@ -240,7 +240,7 @@ class TestCheck:
         around = capsys.readouterr().out
         assert all(f"{file}\n\n" in around for file in (server, client))
         assert self.run("check", client, "--strct", server) == 2
-        assert f"unrecognized arguments: --strct {server}\n" in capsys.readouterr().err
+        assert f"unrecognized arguments: --strct {server}; did you mean `--strict`?\n" in capsys.readouterr().err
 
     def test_no_file_is_a_mistake(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert self.run("check") == 2

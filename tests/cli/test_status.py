@@ -46,14 +46,18 @@ async def test_running_programs_are_found_and_shown(folder: Path, ask: Callable[
     assert "info: client connected" in output
 
 
-async def test_a_file_selects_the_program_that_runs_it(folder: Path, ask: Callable[..., Any]) -> None:
+async def test_a_file_selects_the_program_that_runs_it(folder: Path, ask: Callable[..., Any], tmp_path: Path) -> None:
     async with serving("server.toml", Tunnel()), serving("/etc/other.toml", Tunnel()):
         code, output, _ = await ask("-c", f"{Path.cwd()}/./server.toml")
         assert code == 0
         assert output.startswith("server: ")
         assert "other" not in output
-        line = f"backhaul status: third.toml: not run by any program{'' if is_root() else ' that you may ask'}\n"
-        assert await ask("-c", "third.toml") == (1, "", line)
+        third = tmp_path / "third.toml"
+        line = "backhaul status: {}: no such file, and no program runs it\n"
+        assert await ask("-c", str(third)) == (1, "", line.format(third))
+        third.touch()
+        line = f"backhaul status: {third}: not run by any program{'' if is_root() else ' that you may ask'}\n"
+        assert await ask("-c", str(third)) == (1, "", line)
 
 
 async def test_a_program_is_found_by_every_spelling_of_its_file(

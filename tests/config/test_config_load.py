@@ -332,7 +332,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'[server]\n# ok\ntoken = "\xe9"\n')
     for name, words in {
         "none.toml": "cannot be read: No such file or directory",
-        ".": "cannot be read: Is a directory",
+        ".": "a directory; name one of its files",
         "latin.toml": "line 3 is not UTF-8 text; save the file as UTF-8",
     }.items():
         with pytest.raises(ConfigError) as caught:

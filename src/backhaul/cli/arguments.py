@@ -88,12 +88,12 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
     _add_config(parser, "only the server or client that runs FILE")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     _add_config(parser, "the server or client that FILE describes; default: the one on this machine")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument(
         "--nat", action="store_true", help="measure for two minutes how long a NAT remembers connections"
     )
@@ -124,7 +124,7 @@ def _add_connections(parser: argparse.ArgumentParser) -> None:
         help="order of the rows: %(choices)s; default: %(default)s",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for programs")
+    form.add_argument("--json", action="store_true", help="print JSON, for programs")
     form.add_argument("--watch", action="store_true", help="refresh every second, with rates, until q or Ctrl-C")
 
 

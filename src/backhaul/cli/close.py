@@ -15,5 +15,6 @@ def run(config: str | None, choice: Choice) -> int:
     complain("close", found.problems)
     counts = [document.get("closed") for document in found.documents]
     closed = sum(count for count in counts if isinstance(count, int))
-    print(f"{number(closed, 'user')} closed")
+    if found.documents:
+        print(f"{number(closed, 'user')} closed")
     return 0 if closed else 1

@@ -48,6 +48,8 @@ def _source(name: str) -> Source:
         if len(data) > MOST:
             raise ConvertError(f"{name}: larger than {MOST >> 20} MB; name a configuration")
         return Source(decoded(data), name)
+    except IsADirectoryError:
+        raise ConvertError(f"{name}: a directory; name one of its files") from None
     except OSError as error:
         raise ConvertError(f"{name}: cannot be read: {error.strerror}; check the path and its permissions") from None
     except ValueError:

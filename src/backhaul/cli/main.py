@@ -17,6 +17,7 @@ from .arguments import INSTALLED, parser
 
 _MAX_LINE = 1 << 20  # bytes; more than any token needs
 _STANDARD_ERROR = 2
+_CONFIG = "--config"
 # Errors of a standard stream: all files are written by commands that name them.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -96,12 +97,30 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 def _parse(arguments: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; argparse itself takes the files of `check` in one piece only, not around an option."""
+    word = _first_word(argv)
+    if word and word not in _COMMANDS:
+        from .mistakes import no_command  # noqa: PLC0415 - few command lines have a mistake
+
+        arguments.error(no_command(word, _COMMANDS))
     options, rest = arguments.parse_known_args(argv)
     if options.command == "check" and not any(word.startswith("-") for word in rest):
         options.files = [*options.files, *rest]
     elif rest:
-        arguments.error(f"unrecognized arguments: {' '.join(rest)}")
+        from .mistakes import refuse_rest  # noqa: PLC0415
+
+        refuse_rest(arguments, options, rest)
     return options
+
+
+def _first_word(argv: Sequence[str]) -> str:
+    """Return the first word that is neither an option of the program nor the value of one; empty without any."""
+    words = iter(argv)
+    for word in words:
+        if word == "-c" or (word.startswith("--c") and _CONFIG.startswith(word)):
+            next(words, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def _serve(arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from backhaul.api.operations import Operation
 from backhaul.config import ConfigError
 from backhaul.config.files import find_files
-from backhaul.paths import is_folder
+from backhaul.paths import is_folder, is_missing
 from backhaul.system.calls import Call
 from backhaul.system.log import escape
 from backhaul.system.programs import Document, Programs, all_programs, programs_of
@@ -77,6 +77,8 @@ def _foreign(paths: list[Path]) -> str:
 
 
 def _nobody(config: str | None) -> str:
+    if config and is_missing(config):
+        return f"{config}: no such file, and no program runs it"
     if config:
         return f"{config}: not run by any program{'' if is_root() else ' that you may ask'}"
     if is_root():

@@ -1,7 +1,7 @@
 """The commands and arguments of a parser as plain data, for completions and the man page."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -61,6 +61,14 @@ def read(parser: argparse.ArgumentParser, words: tuple[str, ...] = (), about: st
         positionals=tuple(argument for argument in arguments if not argument.flags),
         commands=tuple(command for action in actions for command in _commands(action, words)),
     )
+
+
+def find(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of the command that the words name; the parser itself without words."""
+    for action in parser._actions if words else ():  # noqa: SLF001
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            return find(action.choices[words[0]], words[1:])
+    return parser
 
 
 def _commands(action: argparse.Action, words: tuple[str, ...]) -> Iterator[Command]:

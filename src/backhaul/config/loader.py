@@ -118,6 +118,8 @@ def _with_warnings(config: Config, warnings: tuple[str, ...]) -> Config:
 def _read(path: Path) -> str:
     try:
         data = read_file_or_pipe(path)
+    except IsADirectoryError:
+        raise ConfigError(["a directory; name one of its files"]) from None
     except OSError as error:
         raise ConfigError([f"cannot be read: {error.strerror}; check the path and its permissions"]) from None
     if len(data) > MOST:
