@@ -20,6 +20,8 @@ Ignore = Callable[[socket.socket], None]
 class Stream:
     """Reads into ``buffer``, with time limits set by the caller, and writes.
 
+    Each piece takes a turn of the event loop: a fast visitor would otherwise never let others have theirs.
+
     A visitor that reads nothing for ``patience`` seconds causes a TimeoutError, which is an OSError.
     """
 
@@ -47,6 +49,7 @@ class Stream:
                 await self._writable()
             else:
                 self.buffer += data
+                await _turn()
                 return bool(data)
 
     async def send(self, data: bytes) -> None:
@@ -55,6 +58,7 @@ class Stream:
         while rest:
             try:
                 rest = rest[self.sock.send(rest) :]
+                await _turn()
             except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
                 await self._writable()
             except ssl.SSLWantReadError:
@@ -71,6 +75,7 @@ class Stream:
             if not sent:
                 raise OSError("the file has become shorter")
             start, size = start + sent, size - sent
+            await _turn()
 
     def finish(self) -> None:
         """Send the end of the connection's bytes to the visitor."""
@@ -87,6 +92,7 @@ class Stream:
                 try:
                     if not socket.socket.recv(self.sock, _READ_SIZE):
                         return
+                    await _turn()
                 except (BlockingIOError, InterruptedError):
                     await self._readable()
 
@@ -115,3 +121,8 @@ class Stream:
         finally:
             if self.sock.fileno() >= 0:
                 ignore(self.sock)
+
+
+async def _turn() -> None:
+    """Let all others have a turn."""
+    await asyncio.sleep(0)
