@@ -73,9 +73,11 @@ def _names(mappings: Sequence[PortMapping]) -> tuple[str, ...]:
 def summary(change: Change, states: Sequence[PortStatus]) -> str:
     """Return what a reload has changed, in one line; ``states`` are those of all ports."""
     down = {
-        (port.bind, port.port): f"{port.name} ({port.problem})" for port in states if port.problem not in {"", *CLOSED}
+        (port.bind, port.port, port.protocol): f"{port.name} ({port.problem})"
+        for port in states
+        if port.problem not in {"", *CLOSED}
     }
-    added = sum((port.bind_host, port.bind_port) not in down for port in change.ports_added)
+    added = sum(port.place not in down for port in change.ports_added)
     ports = [f"{added} added"] if added else []
     ports += [f"{len(change.ports_removed)} removed"] if change.ports_removed else []
     ports += [f"{len(change.ports_retargeted)} with another target or protocol"] if change.ports_retargeted else []

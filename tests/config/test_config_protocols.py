@@ -6,11 +6,17 @@ import pytest
 from tests.support.config import problems
 
 from backhaul.config import ServerConfig
+from backhaul.config.diff import port_change
 from backhaul.config.effective import settings
 from backhaul.config.files import clashes
 from backhaul.config.loader import parse
+from backhaul.config.ports import parse_ports
 
 SERVER = '[server]\nbind_addr = ":3080"\ntoken = "x"\n'
+TAKEN = (
+    'server.ports: entry "53/udp=9": listens on port 53, as entry "53" does; '
+    "remove one of them, or name the protocol in both (/tcp, /udp)"
+)
 TCP = 'transport = "tcp"\n'
 
 
@@ -51,13 +57,46 @@ def test_a_port_for_udp_leaves_that_of_tcp(lines: str) -> None:
             "server.ports: transport udp can't carry TCP for 443/tcp; remove /tcp, or use another transport",
         ),
         (
-            'ports = ["53/tcp", "53/udp=54"]',
-            'server.ports: entry "53/udp=54": listens on port 53, as entry "53/tcp" does; remove one of them',
+            'ports = ["53/udp", "127.0.0.1:53/udp=9"]',
+            'server.ports: entry "127.0.0.1:53/udp=9": listens on port 53, as entry "53/udp" does; remove one of them',
+        ),
+        (
+            'ports = ["53", "53/udp=9"]',
+            TAKEN,
+        ),
+        (
+            'clients = {a = {token = "a", ports = ["53/udp"]}, b = {token = "b", ports = ["53/udp"]}}',
+            "server.clients.b.ports: port 53 is in clients.a.ports, too; remove it from one of them",
         ),
     ],
 )
 def test_a_mistake_is_one_line(lines: str, problem: str) -> None:
     assert problems(of(lines)) == (problem,)
+
+
+def test_each_protocol_of_a_port_has_its_own_target() -> None:
+    config = parse(of('ports = ["443/tcp=8443", "443/udp=9443", "53/tcp"]'))
+    assert isinstance(config, ServerConfig)
+    assert [mapping.target for mapping in config.ports] == ["8443", "9443", "53"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (["443"], ["443/tcp", "443/udp=9"], ([("443", "443/tcp")], ["443/udp"], [])),
+        (["443"], ["443/udp=9", "443/tcp"], ([("443", "443/tcp")], ["443/udp"], [])),
+        (["443/tcp", "443/udp=9"], ["443"], ([("443/tcp", "443")], [], ["443/udp"])),
+        (["443/tcp", "443/udp"], ["443/udp=9", "443/tcp"], ([("443/udp", "443/udp")], [], [])),
+        (["443/tcp"], ["443/udp"], ([("443/tcp", "443/udp")], [], [])),
+        (["443/tcp"], ["444/tcp", "443/tcp", "443/udp"], ([], ["444/tcp", "443/udp"], [])),
+    ],
+)
+def test_the_difference_of_two_lists(
+    before: list[str], after: list[str], expected: tuple[list[tuple[str, str]], list[str], list[str]]
+) -> None:
+    change = port_change(parse_ports(before), parse_ports(after))
+    retargeted = [(pair.before.bind, pair.after.bind) for pair in change.retargeted]
+    assert (retargeted, *([one.bind for one in ports] for ports in (change.added, change.removed))) == expected
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ async def test_users_are_counted_on_both_ends(any_net: Net) -> None:
     for user in users:
         await exchange(user, b"hello")
     ((_, counters),) = tunnel.client.tunnel.targets
-    port = tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]]
+    port = tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0], ""]
     assert (counters.open, counters.total) == (port.open, port.total) == (3, 3)
     await (await tunnel.user(1)).closed()
     assert tunnel.client.tunnel.targets[str(closed)].dropped == 1

@@ -56,7 +56,7 @@ async def test_each_user_gets_their_own_answers(flow_net: UdpNet) -> None:
             user.send(b"%d %d" % (turn, number))
         for number, user in enumerate(users):
             assert await user.receive() == b"echo:%d %d" % (turn, number)
-    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.flows == 50
+    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0], ""].udp.flows == 50
 
 
 @pytest.mark.parametrize("ends", ["server", "client"])
@@ -92,7 +92,7 @@ async def test_without_a_client_a_flow_waits_and_then_its_datagrams_are_counted(
     flow_net.timings = {"flow_patience": 0.05}
     port = free_port()
     server = await flow_net.server(free_port(), [f"{HOST}:{port}=7100"], FLOWS[flow_net.transport])
-    listening = server.tunnel.ports.open[HOST, port]
+    listening = server.tunnel.ports.open[HOST, port, ""]
     user = flow_net.udp(port)
     user.send(b"hello?")
     await until(lambda: listening.udp.total)
@@ -114,7 +114,7 @@ async def test_more_waiting_flows_than_places(flow_net: UdpNet) -> None:
     port = free_port()
     lines = f"{FLOWS[flow_net.transport]}\nchannel_size = 3"
     server = await flow_net.server(free_port(), [f"{HOST}:{port}=7100"], lines)
-    listening = server.tunnel.ports.open[HOST, port]
+    listening = server.tunnel.ports.open[HOST, port, ""]
     for _ in range(5):
         flow_net.udp(port).send(b"hello")
     await until(lambda: listening.udp.dropped == 2)
@@ -140,7 +140,7 @@ async def test_an_address_that_floods_leaves_places_for_waiting_flows_to_others(
 async def test_a_waiting_flow_keeps_the_newest_datagrams_of_its_user(flow_net: UdpNet) -> None:
     target, bind_port, port = flow_net.udp(), free_port(), free_port()
     server = await flow_net.server(bind_port, [f"{HOST}:{port}={target.port}"], FLOWS[flow_net.transport])
-    listening, user = server.tunnel.ports.open[HOST, port], flow_net.udp(port)
+    listening, user = server.tunnel.ports.open[HOST, port, ""], flow_net.udp(port)
     for number in range(400):
         user.send(SEQUENCE.pack(number).ljust(1000))
     await until(lambda: listening.traffic.received.bytes == 400_000)
@@ -166,7 +166,7 @@ async def test_a_target_that_starts_late_is_reached_by_the_same_flow(flow_net: U
     await until(asked)
     while not (await user.receive()).endswith(b"again"):
         pass  # the first datagram may have been on its way when the target started
-    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
+    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0], ""].udp.total == 1
 
 
 async def test_names_and_ipv6_addresses_are_targets_too(flow_net: UdpNet) -> None:
@@ -199,7 +199,7 @@ async def test_flows_survive_the_loss_of_the_control_channel(flow_net: UdpNet) -
     await until(lambda: tunnel.connected)
     assert await user.ask(b"after") == b"echo:after"
     assert await flow_net.udp(tunnel.ports[0]).ask(b"new") == b"echo:new"
-    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 2
+    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0], ""].udp.total == 2
 
 
 async def test_a_closed_port_ends_its_flows(flow_net: UdpNet) -> None:
@@ -215,4 +215,4 @@ async def test_a_taken_port_is_reported_and_the_others_open(flow_net: UdpNet) ->
     server = await flow_net.server(
         free_port(), [f"{HOST}:{taken.port}=1", f"{HOST}:{free}=1"], FLOWS[flow_net.transport]
     )
-    assert list(server.tunnel.ports.open) == [(HOST, free)]
+    assert list(server.tunnel.ports.open) == [(HOST, free, "")]

@@ -64,7 +64,7 @@ async def test_twenty_times_more_sources_than_places(busy_net: UdpNet) -> None:
 async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(busy_net: UdpNet) -> None:
     tunnel, user = await echoing(busy_net, "udp_max_flows = 100\nchannel_size = 70", "udp_max_flows = 100")
     sources, address = busy_net.sources(), (HOST, tunnel.ports[0])
-    listening = tunnel.server.tunnel.ports.open[address]
+    listening = tunnel.server.tunnel.ports.open[*address, ""]
     assert await user.ask(b"before") == b"echo:before"
 
     async def flood(count: int) -> None:
@@ -121,7 +121,7 @@ async def test_ended_flows_leave_nothing_behind(busy_net: UdpNet) -> None:
             break
     else:  # connections of other kinds than before explain a single turn, and only a leak all of them
         pytest.fail(f"each of {TURNS} turns has left something behind")
-    assert tunnel.server.tunnel.ports.open[address].udp.total == (turn + 1) * EXPIRING
+    assert tunnel.server.tunnel.ports.open[*address, ""].udp.total == (turn + 1) * EXPIRING
 
 
 class Left(NamedTuple):

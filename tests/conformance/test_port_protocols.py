@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
+from tests.support.clients import config_of, table, token_of
 from tests.support.datagrams import UdpNet
 from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Tunnel, change
@@ -28,6 +29,17 @@ async def tunnel_of(net: UdpNet, protocol: str, lines: str = "") -> Tunnel:
     net.udp_echo(port=target)
     port, bind_port = free_port(), free_port()
     server = await net.server(bind_port, [f"{HOST}:{port}/{protocol}={HOST}:{target}"], lines)
+    tunnel = Tunnel(server, await net.client(bind_port), bind_port, [port], net)
+    await until(lambda: tunnel.connected)
+    return tunnel
+
+
+async def both(net: UdpNet) -> Tunnel:
+    """Start both ends with one port that has a target of its own for each protocol."""
+    streams, datagrams = await net.echo(), net.udp_echo().port
+    port, bind_port = free_port(), free_port()
+    entries = [f"{HOST}:{port}/tcp={HOST}:{streams}", f"{HOST}:{port}/udp={HOST}:{datagrams}"]
+    server = await net.server(bind_port, entries)
     tunnel = Tunnel(server, await net.client(bind_port), bind_port, [port], net)
     await until(lambda: tunnel.connected)
     return tunnel
@@ -100,3 +112,40 @@ async def test_draining_and_resuming_keep_the_protocol(udp_net: UdpNet) -> None:
     await tunnel.server.resume()
     await insist(udp_net.udp(tunnel.ports[0]))
     assert free_for(socket.SOCK_STREAM, tunnel.ports[0])
+
+
+async def test_each_protocol_of_a_port_has_its_own_target(udp_net: UdpNet) -> None:
+    tunnel = await both(udp_net)
+    await echo(await tunnel.user(), b"hello")
+    await insist(udp_net.udp(tunnel.ports[0]))
+    streams, datagrams = reader(tunnel.server.state, EventLog())().ports
+    assert (streams.name, streams.open, streams.udp_flows) == (f"{HOST}:{tunnel.ports[0]}/tcp", 1, 0)
+    assert (datagrams.name, datagrams.open, datagrams.udp_flows) == (f"{HOST}:{tunnel.ports[0]}/udp", 0, 1)
+
+
+async def test_a_reload_gives_each_protocol_its_own_target_and_keeps_users_of_tcp(udp_net: UdpNet) -> None:
+    tunnel = await both(udp_net)
+    streams, datagrams = tunnel.server.config.ports
+    user = await tunnel.user()
+    await echo(user, b"hello")
+    await insist(udp_net.udp(tunnel.ports[0]))
+    for ports in ((replace(streams, protocol=""),), (datagrams, streams)):
+        await change(tunnel.server, ports=ports, accept_udp=len(ports) == 1)
+        await echo(user, b"still")
+        await echo(await tunnel.user(), b"another")
+    await insist(udp_net.udp(tunnel.ports[0]))
+    assert not any(port.problem for port in reader(tunnel.server.state, EventLog())().ports)
+
+
+async def test_two_clients_share_a_port_by_protocol(udp_net: UdpNet) -> None:
+    port, bind_port, echo_port = free_port(), free_port(), await udp_net.echo()
+    tables = [
+        table("web", [f"{HOST}:{port}/tcp={HOST}:{echo_port}"]),
+        table("game", [f"{HOST}:{port}/udp={HOST}:{udp_net.udp_echo().port}"]),
+    ]
+    server = await udp_net.run(config_of(udp_net.transport, bind_port, "".join(tables)))
+    for name in ("web", "game"):
+        await udp_net.client(bind_port, f'token = "{token_of(name)}"')
+    await until(lambda: all(server.tunnels[name].state().session.connected for name in ("web", "game")))
+    await echo(await udp_net.dial(port), b"hello")
+    await insist(udp_net.udp(port))

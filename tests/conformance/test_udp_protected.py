@@ -155,7 +155,7 @@ async def test_a_datagram_that_begins_like_a_message_reaches_the_user(lines: str
 async def test_datagrams_too_large_for_encryption_are_dropped_and_counted(lines: str) -> None:
     async with ProtectedNet(lines) as net:
         scene = await used(net)
-        counters = scene.tunnel.server.tunnel.ports.open[HOST, scene.tunnel.ports[0]].udp
+        counters = scene.tunnel.server.tunnel.ports.open[HOST, scene.tunnel.ports[0], ""].udp
         largest = bytes(MAX_PAYLOAD - OVERHEAD)
         assert await scene.user.ask(largest) == largest
         scene.user.send(largest + b"!")

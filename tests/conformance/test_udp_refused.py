@@ -41,7 +41,7 @@ async def test_refused_users_cost_no_carrier_and_one_log_line(transport: str, ca
         bind_port, port, echo = free_port(), free_port(), net.udp_echo()
         mapping = f"{HOST}:{port}={echo.port}"
         server = await net.server(bind_port, [mapping], FLOWS[transport], heartbeat=3600)
-        listening = server.tunnel.ports.open[HOST, port]
+        listening = server.tunnel.ports.open[HOST, port, ""]
         old = OldClient(net, bind_port)
         await old.connect(2)
         carriers: Any = server.tunnel.transport

@@ -93,7 +93,7 @@ async def test_lost_assignments_are_repeated_and_no_payload_counts_as_one(lines:
         scene.nat.downwards = lose_three
         await insist(scene.user, b"127.0.0.1:1")
         assert len(lost) == 3
-        assert scene.tunnel.server.tunnel.ports.open[HOST, scene.tunnel.ports[0]].udp.total == 1
+        assert scene.tunnel.server.tunnel.ports.open[HOST, scene.tunnel.ports[0], ""].udp.total == 1
 
 
 async def test_repeats_and_losses_let_no_message_of_the_tunnel_through(lines: str) -> None:
@@ -140,7 +140,7 @@ async def test_another_client_takes_over_and_flows_follow_it(lines: str) -> None
         await net.client(tunnel.bind_port)
         await until(lambda: tunnel.server.tunnel.connected)
         await insist(user, b"after")
-        assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
+        assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0], ""].udp.total == 1
 
 
 async def test_flows_follow_a_client_that_was_started_again_without_the_usual_patience(lines: str) -> None:
@@ -152,7 +152,7 @@ async def test_flows_follow_a_client_that_was_started_again_without_the_usual_pa
         await net.stop(tunnel.client)
         await net.client(tunnel.bind_port)
         await insist(user, b"after")
-        assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
+        assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0], ""].udp.total == 1
 
 
 async def test_a_server_that_returns_gets_new_tunnels(lines: str) -> None:

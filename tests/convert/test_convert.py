@@ -231,6 +231,22 @@ def test_a_port_for_tcp_and_udp_has_the_settings_of_both(order: tuple[int, int])
         assert line in server
 
 
+@pytest.mark.parametrize(("rate", "gaps"), [("1MB", []), ("2MB", ["TCP and UDP of port 443 share one rate"])])
+def test_tcp_and_udp_of_a_port_may_lead_to_different_targets(rate: str, gaps: list[str]) -> None:
+    text = (
+        "serverAddr = 'a'\n"
+        "[[proxies]]\nlocalPort = 8443\nremotePort = 443\ntransport.bandwidthLimit = '1MB'\n"
+        f"[[proxies]]\ntype = 'udp'\nlocalPort = 443\nremotePort = 443\ntransport.bandwidthLimit = '{rate}'"
+    )
+    files = convert([Source(text, "frpc.toml")], Tokens())
+    server = files.texts["server.toml"]
+    assert '"443/tcp=8443",' in server
+    assert '"443/udp",' in server
+    assert server.count("[server.limits.443]") == 1
+    assert [gap.reason for gap in files.gaps if "443" in gap.reason] == gaps
+    assert parse(server.replace('bind_addr = "', 'bind_addr = "'))
+
+
 def test_a_group_of_ini_may_have_a_number() -> None:
     text = "[common]\nserver_addr = a.b\n[web]\nlocal_port = 1\nremote_port = 2\ngroup = 7\ngroup_key = 8"
     files = convert([Source(text, f"{name}/frpc.ini") for name in "xy"], Tokens())

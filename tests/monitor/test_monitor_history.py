@@ -138,6 +138,19 @@ async def test_a_port_keeps_its_series_when_its_entry_names_a_protocol(path: Pat
     file.close()
 
 
+async def test_both_ports_of_an_address_have_a_series(path: Path) -> None:
+    tunnel, clock, file = (
+        Tunnel(*(replace(port(443), protocol=name) for name in ("tcp", "udp"))),
+        Clock(),
+        HistoryFile(path),
+    )
+    clock.now = (NOW + 1) * MINUTE
+    history = History(file, tunnel.read, clock)
+    await history.tick()
+    assert sorted((await history.status("")).series) == ["0.0.0.0:443/tcp", "0.0.0.0:443/udp"]
+    file.close()
+
+
 async def test_a_group_is_a_series_of_its_own(path: Path) -> None:
     tunnel = Tunnel(replace(port(1), group="web"), replace(port(2), group="web"), replace(port(3), client="web"))
     history = History(HistoryFile(path), tunnel.read, lambda: NOW * MINUTE)

@@ -130,6 +130,14 @@ def test_a_port_that_is_down_is_named_by_its_address() -> None:
     assert value(text, "backhaul_port_up", port="80", bind="::1") == 0
 
 
+def test_both_ports_of_an_address_are_lines_of_their_own() -> None:
+    ports = (replace(port(443), protocol="tcp", target="8443"), replace(port(443, sent=5), protocol="udp", up=False))
+    text = render(Tunnel(*ports).read(), {})
+    assert value(text, "backhaul_port_up", port="443", bind="0.0.0.0", protocol="tcp") == 1
+    assert value(text, "backhaul_port_up", port="443", bind="0.0.0.0", protocol="udp") == 0
+    assert value(text, "backhaul_sent_bytes_total", port="443", target="127.0.0.1:80") == 5
+
+
 def test_a_unix_socket_has_a_path_for_a_port() -> None:
     text = render(Tunnel(replace(port(0, sent=7), bind="/run/a"), replace(port(0, sent=8), bind="/run/b")).read(), {})
     assert value(text, "backhaul_sent_bytes_total", port="unix:/run/a", target="127.0.0.1:80") == 7

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 from tests.monitor.browser import Browser, Host, needs_browser, webdriver
 from tests.monitor.sample import port
+from tests.support.connections import USER
 
 from backhaul.monitor.samples import Sample
 from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus
@@ -51,6 +52,21 @@ def test_a_port_is_shown_alone(browser: Browser, host: Host) -> None:
     browser.driver.find_element("id", "view-all").click()
     assert browser.script("return document.querySelectorAll('#ports tr').length") == 2
     assert not browser.driver.find_element("id", "view").is_displayed()
+
+
+def test_each_protocol_of_a_port_is_shown_alone(browser: Browser, host: Host) -> None:
+    ports = tuple(replace(port(443), protocol=name) for name in ("tcp", "udp"))
+    host.tunnel.say(ports=ports, limits=(LimitStatus("limits.443", "max_users", "users", 9, 3),))
+    host.samples = {"": minutes(host.now, 9), "0.0.0.0:443/udp": minutes(host.now, 2)}
+    rows = [replace(USER, id=number, protocol=one.protocol, port="0.0.0.0:443") for number, one in enumerate(ports, 1)]
+    host.users.rows = rows
+    browser.look(host)
+    browser.driver.find_elements("css selector", "#ports button")[1].click()
+    assert browser.text("#view").split("\n") == ["Only port 443/udp is shown below.", "Show all"]
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 1
+    assert browser.text("#limits").split("\n")[1] == "port 443"
+    browser.wait(lambda: browser.text("#connections-count") == "1 of 2 users")
+    browser.wait(lambda: "2 users" in browser.script("return document.querySelector('#day').ariaValueText"))
 
 
 def test_clients_are_listed_and_one_is_shown_alone(browser: Browser, host: Host) -> None:

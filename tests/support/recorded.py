@@ -100,7 +100,7 @@ class RecordedTunnel:
     def books(self) -> list[object]:
         """Return everything that only users and their client may change."""
         server = self.server.tunnel
-        port = server.ports.open[HOST, self.port]
+        port = server.ports.open[HOST, self.port, ""]
         return [
             *(server.opened, server.connected, server.transport.idle),
             *(port.total, port.dropped, port.udp.total),

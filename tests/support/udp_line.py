@@ -41,7 +41,7 @@ class Scene:
     @property
     def flows(self) -> int:
         """How many flows there have been."""
-        return self.tunnel.server.tunnel.ports.open[HOST, self.tunnel.ports[0]].udp.total
+        return self.tunnel.server.tunnel.ports.open[HOST, self.tunnel.ports[0], ""].udp.total
 
     def another_user(self, target: int) -> UdpPeer:
         """Return a user of another target."""

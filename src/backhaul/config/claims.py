@@ -6,7 +6,7 @@ from typing import Protocol
 
 from .clients import ServedClient, forbidden_targets
 from .messages import few, quoted
-from .ports import PortMapping, overlap
+from .ports import PortMapping
 from .schema import ServerConfig
 
 
@@ -65,14 +65,14 @@ class Owner(Protocol):
 
 def _ports(clients: Iterable[Owner]) -> Iterator[str]:
     """Yield one line for each pair of owners of the same port, naming the first such port."""
-    taken: defaultdict[int, list[tuple[Owner, str]]] = defaultdict(list)
+    taken: defaultdict[int, list[tuple[Owner, PortMapping]]] = defaultdict(list)
     told: set[tuple[str, str]] = set()
     for client in clients:
         for mapping in client.ports:
-            for other, host in taken[mapping.bind_port]:
+            for other, earlier in taken[mapping.bind_port]:
                 pair = client.table, other.table
-                if other is not client and pair not in told and overlap(host, mapping.bind_host):
+                if other is not client and pair not in told and mapping.clashes(earlier):
                     told.add(pair)
                     spot = mapping.address.spot
                     yield f"{client.table}ports: {spot} is in {other.table}ports, too; remove it from one of them"
-            taken[mapping.bind_port].append((client, mapping.bind_host))
+            taken[mapping.bind_port].append((client, mapping))

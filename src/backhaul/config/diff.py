@@ -1,7 +1,7 @@
 """The difference between two configurations, so that a reload touches nothing else."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -37,22 +37,42 @@ class Change(Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...] = ()
 
 
+class Retarget(NamedTuple):
+    """A port that stays, and has another target or protocol."""
+
+    before: PortMapping
+    after: PortMapping
+
+
 class PortChange(Struct, frozen=True):
     """The difference between two lists of ports."""
 
     added: tuple[PortMapping, ...]
     removed: tuple[PortMapping, ...]
-    retargeted: tuple[PortMapping, ...]
+    retargeted: tuple[Retarget, ...]
 
 
 def port_change(old: Iterable[PortMapping], new: Iterable[PortMapping]) -> PortChange:
-    """Compare two lists of ports."""
-    before, after = _by_bind(old), _by_bind(new)
+    """Compare two lists of ports. A port whose protocol changes stays, unless its address has one for each."""
+    before = {mapping.place: mapping for mapping in old}
+    added = {mapping.place: mapping for mapping in new}
+    pairs = [Retarget(before.pop(place), added.pop(place)) for place in [*before] if place in added]
+    freed = {mapping.address: mapping for mapping in sorted(before.values(), key=_protocol, reverse=True)}
+    pairs += [
+        Retarget(before.pop(freed.pop(mapping.address).place), added.pop(mapping.place))
+        for mapping in sorted(added.values(), key=_protocol)
+        if mapping.address in freed
+    ]
     return PortChange(
-        added=tuple(mapping for bind, mapping in after.items() if bind not in before),
-        removed=tuple(mapping for bind, mapping in before.items() if bind not in after),
-        retargeted=tuple(mapping for bind, mapping in after.items() if bind in before and before[bind] != mapping),
+        added=tuple(added.values()),
+        removed=tuple(before.values()),
+        retargeted=tuple(pair for pair in pairs if pair.before != pair.after),
     )
+
+
+def _protocol(mapping: PortMapping) -> str:
+    """Let TCP come first, whose users can stay."""
+    return mapping.protocol
 
 
 def diff(old: Config, new: Config) -> Change:
@@ -74,7 +94,7 @@ def diff(old: Config, new: Config) -> Change:
     return Change(
         ports_added=ports.added,
         ports_removed=ports.removed,
-        ports_retargeted=ports.retargeted,
+        ports_retargeted=tuple(pair.after for pair in ports.retargeted),
         rebuild=bool(rebuilding) or (old.accepted != new.accepted and not apart),
         restart=tuple(key.name for key in differing if key.traits.restart),
         changed=tuple(changed),
@@ -98,7 +118,3 @@ def _ports(config: Config) -> tuple[PortMapping, ...]:
 def _several(config: Config) -> bool:
     """Return whether a server has named clients, each of which may change without the others."""
     return isinstance(config, ServerConfig) and bool(config.clients.named)
-
-
-def _by_bind(ports: Iterable[PortMapping]) -> dict[tuple[str, int], PortMapping]:
-    return {(mapping.bind_host, mapping.bind_port): mapping for mapping in ports}

@@ -58,6 +58,16 @@ class PortMapping(Struct, frozen=True, gc=False):
         return Address(self.bind_host, self.bind_port)
 
     @property
+    def place(self) -> tuple[str, int, str]:
+        """Where it listens: no two ports of a server have the same host, port and protocol."""
+        return self.bind_host, self.bind_port, self.protocol
+
+    def clashes(self, other: "PortMapping") -> bool:
+        """Return whether only one of both can listen."""
+        same = self.bind_port == other.bind_port and overlap(self.bind_host, other.bind_host)
+        return same and not self.kinds.isdisjoint(other.kinds)
+
+    @property
     def leads_to_path(self) -> bool:
         """True if the target is a Unix socket."""
         return names_path(self.target)
@@ -78,7 +88,7 @@ def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
     """Expand all entries into mappings, in order.
 
     Raises ConfigError with every mistake: entries that do not parse, and entries that would listen on the same
-    address and port.
+    address and port for the same protocol.
     """
     problems: list[str] = []
     listed: list[tuple[str, list[PortMapping]]] = []
@@ -192,17 +202,23 @@ def span(text: str) -> range:
 
 def _collisions(listed: list[tuple[str, list[PortMapping]]]) -> Iterator[str]:
     """Yield one line for each entry that collides with an earlier one, naming the first such port."""
-    taken: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+    taken: defaultdict[int, list[tuple[str, PortMapping]]] = defaultdict(list)
     for entry, mappings in listed:
         clashes = (
-            f"entry {entry}: listens on {mapping.address.spot}, as entry {earlier} does; remove one of them"
+            f"entry {entry}: listens on {mapping.address.spot}, as entry {earlier} does; {_remedy(mapping, other)}"
             for mapping in mappings
-            for earlier, host in taken[mapping.bind_port]
-            if overlap(host, mapping.bind_host)
+            for earlier, other in taken[mapping.bind_port]
+            if mapping.clashes(other)
         )
         yield from (clash for clash in [next(clashes, None)] if clash)
         for mapping in mappings:
-            taken[mapping.bind_port].append((entry, mapping.bind_host))
+            taken[mapping.bind_port].append((entry, mapping))
+
+
+def _remedy(one: PortMapping, other: PortMapping) -> str:
+    if one.protocol == other.protocol:
+        return "remove one of them"
+    return "remove one of them, or name the protocol in both (/tcp, /udp)"
 
 
 def _canonical(host: str) -> str:

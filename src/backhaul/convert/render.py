@@ -1,6 +1,6 @@
 """The files of both ends, from the settings that were found."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -54,7 +54,9 @@ def _server(tunnel: Tunnel, services: Sequence[Service]) -> str:
         else:
             own["".join(service.clients)].append(service)
     host = tunnel.users_host
-    usual = _Usual(host, "accept_udp" in tunnel.server)
+    counts = Counter(service.listen for service in services)
+    shared_ports = frozenset(listen for listen, count in counts.items() if count > 1)
+    usual = _Usual(host, "accept_udp" in tunnel.server, shared_ports)
     tables = [_table("server", tunnel.both | _token(tunnel, "") | tunnel.server, _ports(own[""], usual))]
     named = filter(None, tunnel.clients)
     tables += [_table(f"server.clients.{name}", _token(tunnel, name), _ports(own[name], usual)) for name in named]
@@ -73,29 +75,37 @@ def _token(tunnel: Tunnel, name: str) -> Settings:
 
 
 def _sound(tunnel: Tunnel) -> list[Service]:
-    """Return the services that make an entry of ``ports``; TCP and UDP of one port are one entry."""
-    sound: dict[str, Service] = {}
+    """Return the services that make an entry of ``ports``; TCP and UDP of one port are one entry if they can be."""
+    sound: defaultdict[str, list[Service]] = defaultdict(list)
     for service in tunnel.services:
-        earlier = sound.get(service.listen)
+        present = sound[service.listen]
         if not service.target:
             tunnel.gaps.append(Gap(service.key, "its target is in the client's file", "convert both files together"))
         elif not service.listen:
             tunnel.gaps.append(Gap(service.key, "its port is in the server's file", "convert both files together"))
-        elif earlier and not _share(earlier, service):
-            reason = f"{service.listen} leads to {' '.join([earlier.target, *map('of {}'.format, earlier.clients)])}"
+        elif earlier := next((one for one in present if _share(one, service)), None):
+            present[present.index(earlier)] = _joined(earlier, service)
+        elif other := next((one for one in present if _meet(one, service)), None):
+            reason = f"{service.listen} leads to {' '.join([other.target, *map('of {}'.format, other.clients)])}"
             tunnel.gaps.append(Gap(service.key, reason, "choose another port"))
         else:
-            sound[service.listen] = _joined(earlier, service) if earlier else service
-    for service in sound.values():
+            present.append(service)
+    services = [service for present in sound.values() for service in present]
+    for service in services:
         if service.group and len(service.clients) < 2:  # noqa: PLR2004 - a group of one is none
             reason = f"group {quoted(service.group)} has one client in these files"
             tunnel.gaps.append(Gap(service.key, reason, "convert the files of all its clients together"))
-    return list(sound.values())
+    return services
 
 
 def _share(one: Service, other: Service) -> bool:
     """Return whether two services may have one port: those of TCP and UDP, or of one group."""
     return one.target == other.target and (one.clients == other.clients or "" != one.group == other.group)
+
+
+def _meet(one: Service, other: Service) -> bool:
+    """Return whether two services serve the same protocol."""
+    return (one.streams and other.streams) or (one.datagrams and other.datagrams)
 
 
 def _joined(one: Service, other: Service) -> Service:
@@ -157,6 +167,8 @@ class _Usual(NamedTuple):
 
     host: str
     datagrams: bool
+    shared: frozenset[str]
+    """The ports that another entry has for the other protocol."""
 
 
 def _value(value: object) -> str:
@@ -179,14 +191,16 @@ def _ports(services: Sequence[Service], usual: _Usual) -> Iterator[str]:
 def _protocol(service: Service, usual: _Usual) -> str:
     if not service.streams:
         return "/udp"
-    return "/tcp" if usual.datagrams and not service.datagrams and not names_path(service.target) else ""
+    others = usual.datagrams or service.listen in usual.shared
+    return "/tcp" if others and not service.datagrams and not names_path(service.target) else ""
 
 
 def _rates(services: Iterable[Service], tunnel: Tunnel) -> str:
-    lines = []
-    for service in services:
-        if service.rate and service.listen.isdigit():
-            lines.append(f"\n[server.limits.{service.listen}]\nrate = {service.rate}\n")
-        elif service.rate:
+    rates: dict[str, int] = {}
+    for service in (one for one in services if one.rate):
+        if not service.listen.isdigit():
             tunnel.gaps.append(Gap(service.key, "a rate holds for a single port", "set it in [server.limits.PORT]"))
-    return "".join(lines)
+        elif rates.setdefault(service.listen, service.rate) != service.rate:
+            reason = f"TCP and UDP of port {service.listen} share one rate"
+            tunnel.gaps.append(Gap(service.key, reason, f"change it in [server.limits.{service.listen}]"))
+    return "".join(f"\n[server.limits.{listen}]\nrate = {rate}\n" for listen, rate in rates.items())

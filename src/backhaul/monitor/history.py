@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -101,10 +102,19 @@ async def _none(_series: str) -> HistoryStatus:
 
 
 def _ports(status: Status) -> dict[str, PortStatus]:
-    """Return ports by the names of their series, which stay when an entry names a protocol."""
-    if status.side == "server":
-        return {port_name(port.bind, port.port): port for port in status.ports}
-    return {port.target: port for port in status.ports}
+    """Return ports by the names of their series.
+
+    The protocol that an entry names is part of it only if another port has the same address; so a series goes on when
+    an entry gets one.
+    """
+    if status.side == "client":
+        return {port.target: port for port in status.ports}
+    names = [port_name(port.bind, port.port) for port in status.ports]
+    shared = Counter(names)
+    return {
+        f"{name}/{port.protocol}" if port.protocol and shared[name] > 1 else name: port
+        for name, port in zip(names, status.ports, strict=True)
+    }
 
 
 def _sample(minute: int, before: PortStatus | None, port: PortStatus) -> Sample:

@@ -179,7 +179,7 @@ def _ports(form: Form, status: Status, common: Row) -> Iterator[bytes]:
     if status.side == "server":
         yield form.head("backhaul_port_up", "gauge", "1 while the port accepts users, else 0.")
         up = (
-            (joined(common, _spot_labels(port.bind, port.port, port.group, port.client)), port.up)
+            (joined(common, _spot_labels(port.bind, port.port, port.protocol, port.group, port.client)), port.up)
             for port in status.ports
         )
         yield from sliced("backhaul_port_up", up)
@@ -256,8 +256,10 @@ def _client_labels(bind: str, port: int, client: str) -> Row:
 
 
 @lru_cache(maxsize=_KEPT_PORTS)
-def _spot_labels(bind: str, port: int, group: str, client: str) -> Row:
-    return make_row(label("port", _number(bind, port)), label("bind", bind), *_owner(group, client))
+def _spot_labels(bind: str, port: int, protocol: str, group: str, client: str) -> Row:
+    """Return labels that no other port has."""
+    named = (label("protocol", protocol),) if protocol else ()
+    return make_row(label("port", _number(bind, port)), label("bind", bind), *named, *_owner(group, client))
 
 
 @lru_cache(maxsize=_KEPT_PORTS)

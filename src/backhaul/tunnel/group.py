@@ -8,7 +8,8 @@ from socket import SOCK_STREAM
 from typing import Any
 
 from backhaul.addresses import plain_ip
-from backhaul.config import PortMapping, ServerConfig
+from backhaul.config import ServerConfig
+from backhaul.config.diff import Retarget
 from backhaul.config.groups import CONNECTION, ServedGroup
 from backhaul.config.kinds import kinds_of
 from backhaul.net.endpoints import Address, peer_of
@@ -169,7 +170,7 @@ class Group:
         config: ServerConfig,
         group: ServedGroup,
         tunnels: Sequence[ServerTunnel],
-        retargeted: Iterable[PortMapping],
+        retargeted: Iterable[Retarget],
     ) -> None:
         """Use another configuration, and share users among these tunnels from now on."""
         for member in list(self._full):  # it may have more users now

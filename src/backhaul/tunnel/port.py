@@ -76,6 +76,11 @@ class Port:
         return self.mapping.bind
 
     @property
+    def title(self) -> str:
+        """The label, with the protocol if the mapping names one."""
+        return f"{self.label}/{self.mapping.protocol}" if self.mapping.protocol else self.label
+
+    @property
     def users(self) -> int:
         """The number of users of streams and of datagrams."""
         return self.open + self.udp.flows

@@ -38,11 +38,11 @@ class PortReports:
             for names in _named(ports):
                 log.error("port %s: %s; retried until it works", names, problem)
             for port in ports:
-                self._news.port_down(port.label, problem)
+                self._news.port_down(port.title, problem)
         for names in _named(up):
             log.info("port %s: now open", names)
         for port in up:
-            self._news.port_up(port.label)
+            self._news.port_up(port.title)
 
 
 def _named(ports: Sequence[Port]) -> list[str]:

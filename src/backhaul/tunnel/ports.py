@@ -9,6 +9,7 @@ from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
 from typing import Any
 
 from backhaul.config import PortMapping
+from backhaul.config.diff import Retarget
 from backhaul.config.kinds import Kinds
 from backhaul.errors import reason
 from backhaul.net.listeners import Listeners
@@ -56,12 +57,13 @@ class Ports:
         self._retries = Retries(self.retry, timings.reopen_pauses)
         self.refusing = False
         """True while TCP users are refused, for lack of a client or because the tunnel is drained."""
-        self.all: dict[tuple[str, int], Port] = {}
+        self.all: dict[tuple[str, int, str], Port] = {}
+        """By the places of their mappings."""
 
     @property
-    def open(self) -> dict[tuple[str, int], Port]:
+    def open(self) -> dict[tuple[str, int, str], Port]:
         """The ports that are fully open."""
-        return {bind: port for bind, port in self.all.items() if not port.problem}
+        return {place: port for place, port in self.all.items() if not port.problem}
 
     @property
     def down(self) -> list[Port]:
@@ -71,7 +73,7 @@ class Ports:
     def add(self, mappings: Iterable[PortMapping]) -> None:
         """Open the ports of ``mappings``."""
         for mapping in mappings:
-            self.all[mapping.bind_host, mapping.bind_port] = port = Port(mapping)
+            self.all[mapping.place] = port = Port(mapping)
             self._open(port)
         self._settle()
 
@@ -82,16 +84,18 @@ class Ports:
             for port in self.all.values():
                 port.set_options(options)
 
-    def serve(self, kinds: Kinds, retargeted: Iterable[PortMapping] = ()) -> None:
+    def serve(self, kinds: Kinds, retargeted: Iterable[Retarget] = ()) -> None:
         """Open all ports for users of these kinds, and close them for all others; present TCP users stay.
 
         The targets of some ports, and the protocols that they name, change for future users.
         """
-        changed = [(self.all[mapping.bind_host, mapping.bind_port], mapping) for mapping in retargeted]
+        changed = [(self.all[before.place], after) for before, after in retargeted]
         concerned = [port for port, _ in changed] if kinds == self._served else self.all.values()
         before = [(port, self._served.of(port.mapping)) for port in concerned]
         self._served = kinds
         for port, mapping in changed:
+            if mapping.place != port.mapping.place:
+                self.all[mapping.place] = self.all.pop(port.mapping.place)
             port.mapping = mapping
         self._refit(before)
 
@@ -130,7 +134,7 @@ class Ports:
     def remove(self, mappings: Iterable[PortMapping]) -> None:
         """Close the ports of ``mappings``; their users stay."""
         for mapping in mappings:
-            self.all.pop((mapping.bind_host, mapping.bind_port)).close()
+            self.all.pop(mapping.place).close()
 
     def finish(self) -> None:
         """Accept the TCP users in the queues, then close all ports."""

@@ -15,5 +15,5 @@ def refused(throttle: LogThrottle, port: Port, address: tuple[Any, ...], objecti
     port.turned_away(objection.reason)
     user = name(address)
     if objection.is_news:
-        news.limit_hit(objection.limit, port=port.label, user=user)
-    throttle.warn((objection, port.label), f"user {user} of port {port.name}: refused: {objection}")
+        news.limit_hit(objection.limit, port=port.title, user=user)
+    throttle.warn((objection, port.title), f"user {user} of port {port.name}: refused: {objection}")

@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from backhaul.config import PortMapping, ServerConfig
+from backhaul.config import ServerConfig
+from backhaul.config.diff import Retarget
 from backhaul.config.kinds import kinds_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
@@ -189,7 +190,7 @@ class ServerTunnel:
             ports=tuple(port.state() for port in self.ports.all.values()),
         )
 
-    def adopt(self, config: ServerConfig, limits: CarrierLimits, retargeted: Iterable[PortMapping]) -> None:
+    def adopt(self, config: ServerConfig, limits: CarrierLimits, retargeted: Iterable[Retarget]) -> None:
         """Use another configuration, in which some ports have other targets or protocols.
 
         ``rebuild`` has handled changes that need a new control channel.

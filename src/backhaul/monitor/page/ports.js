@@ -8,7 +8,7 @@ const MOST = 20; // rows shown until the reader requests all: the busiest
 const FEW = 12; // the filter is shown for more ports than this
 
 const byId = (id) => document.getElementById(id);
-const keyOf = (port) => JSON.stringify([port.port, port.bind, port.target]);
+const keyOf = (port) => JSON.stringify([port.port, port.bind, port.protocol, port.target]);
 
 let answer = null;
 let rates = new Map(); // key → bytes per second [from users, to users]

@@ -4,10 +4,13 @@ const byId = (id) => document.getElementById(id);
 const listeners = [];
 let choice = null; // { kind: "port", "client" or "group", name, title }; null: all
 let ports = []; // of the last status
+let shared = new Set(); // addresses that have a port for each protocol
 
 /** Note the ports of a status, which name their groups. */
 export function learn(status) {
   ({ ports } = status);
+  const seen = new Set();
+  shared = new Set(ports.map(addressOf).filter((address) => seen.has(address) || !seen.add(address)));
 }
 
 /** Call `listener` each time the choice changes. */
@@ -57,7 +60,7 @@ export function showsPort(port, side) {
 /** Return whether a user is to be shown. */
 export function showsUser(user) {
   if (choice === null) return true;
-  return choice.kind === "client" ? user.client === choice.name : portNames().includes(user.port || user.target);
+  return choice.kind === "client" ? user.client === choice.name : portNames().some((name) => name === (user.port || user.target) || name === `${user.port}/${user.protocol}`);
 }
 
 /** Return whether the limits of this table of the configuration are to be shown. */
@@ -73,11 +76,16 @@ function portNames() {
   return ports.filter((port) => choice?.kind === "group" && port.group === choice.name).map((port) => nameOf(port, "server"));
 }
 
-const portNumbers = () => portNames().map((name) => name.split(":").pop());
+const portNumbers = () => portNames().map((name) => name.replace(/\/(tcp|udp)$/, "").split(":").pop());
 
-/** Return the name that a port of the status has in lists of users. */
+/** Return the name of a port's series, which in lists of users lacks the protocol. */
 export function nameOf(port, side) {
   if (side === "client") return port.target;
+  const address = addressOf(port);
+  return port.protocol && shared.has(address) ? `${address}/${port.protocol}` : address;
+}
+
+function addressOf(port) {
   if (port.bind.startsWith("/")) return `unix:${port.bind}`;
   const host = port.bind || "*";
   return `${host.includes(":") ? `[${host}]` : host}:${port.port}`;
