@@ -1,6 +1,7 @@
 """The public end, assembled."""
 
 import asyncio
+import errno
 import logging
 import secrets
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
 
+from backhaul.config.address import Address
 from backhaul.config.clients import ServedClient
 from backhaul.config.diff import Change, PortChange, port_change
 from backhaul.net.listeners import Listeners, WithheldListeners
@@ -108,7 +110,7 @@ class Server:
             self._front.start()
         except OSError as error:
             await self.end()
-            raise BackhaulError(f"can't listen on {config.bind_addr}: {reason(error)}") from None
+            raise _not_listening(config.bind_addr, error) from None
         for owner in self._owners():
             owner.start()
         self._listeners.settle()
@@ -270,7 +272,7 @@ class Server:
             raise
         except OSError as error:
             address, self.config = self.config.bind_addr, old
-            raise BackhaulError(f"can't listen on {address}: {reason(error)}") from None
+            raise _not_listening(address, error) from None
 
     async def stop(self, succeeded: Callable[[], bool] = lambda: False) -> None:
         """End cleanly: users in flight get ``shutdown_timeout`` seconds, and meanwhile new ones are served.
@@ -368,3 +370,10 @@ class Server:
 
 def _tokens(config: ServerConfig) -> dict[str, list[str]]:
     return {client.name: [token.reveal() for token in client.accepted] for client in config.served}
+
+
+def _not_listening(address: Address, error: OSError) -> BackhaulError:
+    """Return the error of a server that can't listen for clients."""
+    taken = error.errno == errno.EADDRINUSE and not address.is_path
+    remedy = "; `ss -ltnp` shows the program that uses it" if taken else ""
+    return BackhaulError(f"can't listen on {address}: {reason(error)}{remedy}")

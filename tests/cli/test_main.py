@@ -159,7 +159,8 @@ class TestPorts:
         ground.net.listen(ground.bind_port)
         server = await ground.server()
         assert await server.ended() == 1
-        assert f"can't listen on {HOST}:{ground.bind_port}: address already in use" in server.lines[-1]
+        line = f"can't listen on {HOST}:{ground.bind_port}: address already in use; "
+        assert server.lines[-1].endswith(f"{line}`ss -ltnp` shows the program that uses it\n")
 
     async def test_the_reason_for_the_end_is_logged_at_level_fatal(self, ground: Ground) -> None:
         ground.net.listen(ground.bind_port)

@@ -75,3 +75,12 @@ def test_an_option_of_the_program_itself(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("words", [["doctor", "-c"], ["server", "invite", "-c"], ["convert"]])
 def test_a_directory_in_place_of_a_file(capsys: pytest.CaptureFixture[str], words: list[str], tmp_path: Path) -> None:
     assert refused(capsys, *words, str(tmp_path))[1].endswith(f"{tmp_path}: a directory; name one of its files")
+
+
+@pytest.mark.parametrize("words", [["service", "install"], ["server", "invite"]])
+def test_the_file_of_an_installed_service_is_missing(
+    capsys: pytest.CaptureFixture[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names no file has not heard of it."""
+    monkeypatch.setattr("backhaul.cli.main.INSTALLED", f"{tmp_path}/config.toml")
+    assert refused(capsys, *words)[1] == f"{tmp_path}/config.toml: no such file; name another with -c FILE"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backhaul.errors import MEMORY_ADVICE, out_of_memory
-from backhaul.paths import is_folder
+from backhaul.paths import is_folder, is_missing
 
 from .arguments import INSTALLED, parser
 
@@ -227,7 +227,7 @@ def _service(options: argparse.Namespace) -> int:
     from . import service  # noqa: PLC0415
 
     if options.action == "install":
-        file = options.config or INSTALLED
+        file = _file_or_installed(options)
         return service.install(file, name=options.name, user=options.user, dry=options.print, manager=Systemd())
     action = service.uninstall if options.action == "uninstall" else service.status
     return action(name=options.name, manager=Systemd())
@@ -249,7 +249,15 @@ def _token(_options: argparse.Namespace) -> int:
 def _invite(options: argparse.Namespace) -> int:
     from .invite import invite  # noqa: PLC0415
 
-    return invite(options.config or INSTALLED, options.address, options.client)
+    return invite(_file_or_installed(options), options.address, options.client)
+
+
+def _file_or_installed(options: argparse.Namespace) -> str:
+    """Return the file that is named, or that of an installed service; end the program if neither is there."""
+    if not options.config and is_missing(INSTALLED):
+        _print_error(f"{INSTALLED}: no such file; name another with -c FILE")
+        raise SystemExit(EXIT_USAGE)
+    return options.config or INSTALLED
 
 
 def _join(options: argparse.Namespace) -> int:

@@ -75,7 +75,7 @@ def _version(library: str) -> str:
     try:
         return version(library)
     except PackageNotFoundError:
-        return "not installed, or inside the program"
+        return "not installed"
 
 
 def _crypto() -> str:
