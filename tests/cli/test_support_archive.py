@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 from tests.support.archive import PARTS, members, missing
+from tests.support.documents import documents
 from tests.support.net import HOST, free_port, until
 from tests.support.program import TOKEN, Program
+
+from backhaul.system import status_socket
 
 Command = Callable[..., Any]
 
@@ -74,6 +77,18 @@ async def test_without_a_program(command: Command, file: Path, tmp_path: Path) -
     assert reasons["status.json"].startswith(f"{file}: not run by any program")
     assert reasons["process.txt"] == "no process that this user may see runs this file"
     assert f", {len(reasons)} parts missing; " in errors
+
+
+async def test_with_a_program_of_another_version(command: Command, file: Path, tmp_path: Path) -> None:
+    status = {"config": str(file), "connected": True, "version": "9", "events": [{"new": 1}]}
+    async with status_socket.serving(status_socket.socket_path(file), documents(lambda: status)):
+        await command("doctor", "-c", str(file), "--save", str(tmp_path / "a.tar.gz"))
+    found = members(tmp_path / "a.tar.gz")
+    reasons = missing(found["index.txt"])
+    assert json.loads(found["status.json"])[0]["version"] == "9"
+    assert found["status.txt"].endswith(": another version of the program; --json shows its answer\n")
+    why = "another version of the program, whose answer can't be read"
+    assert (reasons["running.txt"], reasons["events.txt"]) == (why, why)
 
 
 async def test_the_log_of_a_program_that_writes_it_to_a_pipe(command: Command, file: Path, tmp_path: Path) -> None:

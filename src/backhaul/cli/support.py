@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .doctor import Report
 
 __all__ = ["NewFile", "save"]
+
+T = TypeVar("T")
 
 _PROC: Final = Path("/proc")
 _ANY_UNIT: Final = Unit("backhaul*")
@@ -102,7 +104,7 @@ class _Parts:
         return self._outcome
 
     def _in_effect(self) -> str:
-        found = [msgspec.convert(document, Configuration) for document in self._ask(call(CONFIGURATION))]
+        found = [_converted(document, Configuration) for document in self._ask(call(CONFIGURATION))]
         return "".join(f"{key_line(setting)}\n" for one in found for setting in one.settings)
 
     def _status(self) -> str:
@@ -113,7 +115,7 @@ class _Parts:
 
     def _events(self) -> str:
         documents = _answers(self._statuses)
-        events = [event for document in documents for event in msgspec.convert(document["events"], list[Event])]
+        events = [event for document in documents for event in _converted(document.get("events", ()), list[Event])]
         return "".join(f"{_moment(event.time)} {event.level}: {event.text}\n" for event in events)
 
     def _traffic(self) -> str:
@@ -151,6 +153,13 @@ def _answers(found: Programs) -> list[Document]:
     if not found.documents:
         raise BackhaulError("; ".join(found.problems))
     return found.documents
+
+
+def _converted(answer: object, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError:
+        raise BackhaulError("another version of the program, whose answer can't be read") from None
 
 
 def _json(documents: list[Document]) -> str:
