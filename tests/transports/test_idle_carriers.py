@@ -221,6 +221,21 @@ async def test_of_many_pings_the_last_one_is_answered(stage: Stage) -> None:
     carrier.close()
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [
+        pytest.param(frame(PING, b"", masked=True) * 300, id="pings"),
+        pytest.param(frame(PONG, b"", masked=True) * 300, id="pongs"),
+        pytest.param(bytes([TEXT, 0x80, 0, 0, 0, 0]), id="the beginning of a message"),
+    ],
+)
+async def test_a_flood_ends_an_idle_connection(stage: Stage, monkeypatch: pytest.MonkeyPatch, flood: bytes) -> None:
+    monkeypatch.setattr(WsIdle, "read_size", 1 << 14)  # as with TLS
+    _, _, far = await stage.idle(WsIdle)
+    await far.send(flood)
+    await far.closed()
+
+
 async def test_a_flood_of_pings_after_a_target_gets_few_answers(stage: Stage) -> None:
     near, far = await stage.net.pair()
     codec = WebSocketCodec(FrameParser(MessageReader(0, print, print), expect_masked=False), EXTENDED, masked=True)

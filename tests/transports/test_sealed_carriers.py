@@ -219,6 +219,13 @@ async def test_many_pings_before_a_target_get_one_answer_and_after_it_few(stage:
     assert await receive_frame(far) == (PONG, bytes(9))
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.http], ids=str)
+async def test_a_flood_of_pings_before_a_target_ends_the_connection(stage: Stage, kind: Kind) -> None:
+    _, far = await stage.client(kind)
+    await far.send(frame(PING, b"") * 300)
+    await far.closed()
+
+
 TAMPERING = ["flip", "cut", "repeat", "drop", "reorder", "truncate"]
 
 

@@ -377,3 +377,10 @@ assert not any(name.startswith(("asyncio", "websockets.asyncio", "websockets.syn
     subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=True
     )
+
+
+def test_empty_fragments_without_end_break_the_protocol() -> None:
+    parser = FrameParser(Recorder(), expect_masked=False)
+    parser.feed(memoryview(bytes.fromhex("0100") + bytes.fromhex("0000") * 1023))
+    with pytest.raises(WebSocketError, match="more than 1024 fragments are empty"):
+        parser.feed(memoryview(bytes.fromhex("0000")))

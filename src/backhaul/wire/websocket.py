@@ -23,6 +23,13 @@ MAX_HEADER: Final = 14
 MAX_CONTROL: Final = 125
 """Payload bytes of a close, ping or pong frame (section 5.5)."""
 
+MOST_AT_ONCE: Final = 256
+"""Frames that a peer in good faith sends at once on a connection without a user; more of them are a flood.
+
+A read of TLS returns a whole record, which may hold thousands.
+"""
+
+_MOST_EMPTY: Final = 1024  # fragments without payload on one connection: no program sends them
 _CONTINUATION: Final = 0x0
 _OPCODE: Final = 0x0F  # in the first byte
 _CONTROL_BIT: Final = 0x08  # set in the opcodes of control frames, reserved ones included
@@ -120,6 +127,7 @@ class FrameParser:
         "_allowed",
         "_control",
         "_cut",
+        "_empty",
         "_final",
         "_gathered",
         "_key",
@@ -142,6 +150,7 @@ class FrameParser:
         self._left = 0  # payload bytes of the current frame that have not arrived yet
         self._key = b""  # the masking key from the next byte on; empty if the payload needs no unmasking
         self._stopped = False
+        self._empty = 0  # fragments without payload
 
     @property
     def between_messages(self) -> bool:
@@ -228,7 +237,14 @@ class FrameParser:
         message_end = self._final and not self._left
         if piece or message_end:
             self.sink.on_payload(self._opcode, piece, message_end=message_end)
+        elif not self._left:
+            self._count_empty()
         return stop
+
+    def _count_empty(self) -> None:
+        self._empty += 1
+        if self._empty > _MOST_EMPTY:
+            _fail(f"more than {_MOST_EMPTY} fragments are empty")
 
     def _take_control(self, piece: memoryview) -> None:
         self._gathered += piece

@@ -28,13 +28,14 @@ _UNASKED = websocket.encode(websocket.PONG, b"", masked=True)  # RFC 6455, 5.5.3
 class WsIdle(MessageIdle):
     """An idle connection on the public end. The client sends nothing on it; proxies in between may ping."""
 
-    __slots__ = ("_ended", "_parser", "_ping")
+    __slots__ = ("_ended", "_frames", "_parser", "_ping")
     read_size = 1 << 10  # a flood of pings, each of which costs 1 us, delays others by less than a millisecond
     ping_message = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)  # that of v0.7.2
 
     def __init__(self, relay: "MessageResources", connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)
         self._ended = False
+        self._frames = 0  # control frames of the present read
         self._ping: tuple[bytes, ...] = ()  # the payload of the last one, if it is not answered yet
         self._parser = websocket.FrameParser(self, expect_masked=True)
         relay.pings.add(self)
@@ -68,6 +69,7 @@ class WsIdle(MessageIdle):
 
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Note the ping of a proxy, or a close."""
+        self._frames += 1
         if opcode == websocket.PING:
             self._ping = (payload,)
         elif opcode == websocket.CLOSE:
@@ -100,11 +102,14 @@ class WsIdle(MessageIdle):
         return self._sock.fileno() >= 0
 
     def _received(self, data: bytes) -> None:
+        self._frames = 0
         try:
             self._parser.feed(memoryview(data))
         except websocket.WebSocketError:
             self._ended = True
             self._garbage(data)
+        if self._frames > websocket.MOST_AT_ONCE or not self._parser.between_messages:
+            self._ended = True
         if self._ended or not self._answer():
             self._give_up()
 
@@ -127,12 +132,13 @@ class WsIdle(MessageIdle):
 class WsIdleConnection(LentConnection):
     """An idle connection on the client."""
 
-    __slots__ = ("_arrival", "_parser", "_ping")
+    __slots__ = ("_arrival", "_frames", "_parser", "_ping")
     largest_announcement = MAX_TARGET
 
     def __init__(self, relay: "MessageResources", connection: Connection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
         self._arrival: MessageArrival | None = None
+        self._frames = 0  # control frames of the present read
         self._ping: tuple[bytes, ...] = ()  # the payload of the last one, if it is not answered yet
         self._parser = websocket.FrameParser(self._reader(), expect_masked=False)
         if not self.peer.supports(Feature.PINGS):
@@ -165,15 +171,17 @@ class WsIdleConnection(LentConnection):
         self._arrival = MessageArrival(self._relay, codec, make, target, unsent, datagrams=datagrams)
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
-        """Note a ping; end at a close."""
+        """Note a ping; end at a close, or at a flood."""
+        self._frames += 1
+        if opcode == websocket.CLOSE or self._frames > websocket.MOST_AT_ONCE:
+            raise ClosedError
         if opcode == websocket.PING:
             self._ping = (payload,)
-        elif opcode == websocket.CLOSE:
-            raise ClosedError
 
     def _received(self, data: bytes) -> None:
         if self._sock.fileno() < 0:
             return
+        self._frames = 0
         try:
             self._parser.feed(memoryview(data))
         except ClosedError:

@@ -34,19 +34,29 @@ class WsControlDecoder:
         reader = websocket.MessageReader(_MAX_MESSAGE, self._on_message, self._on_control)
         self._parser = websocket.FrameParser(reader, expect_masked=from_client)
         self._signals: list[Signal] = []
+        self._items = 0  # messages and control frames of the present read
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in ``data``. Raises WebSocketError."""
+        """Return the signals in ``data``. Raises WebSocketError, also at a flood."""
+        self._items = 0
         self._parser.feed(memoryview(data))
         signals, self._signals = self._signals, []
         return signals
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
         del opcode  # v0.7.2 accepts text as well
+        if not self._masked:  # a server asks for many connections at once
+            self._count()
         if payload and payload[0] in _KNOWN:
             self._signals.append(Signal(payload[0]))
 
+    def _count(self) -> None:
+        self._items += 1
+        if self._items > websocket.MOST_AT_ONCE:
+            raise websocket.WebSocketError("the peer floods the control channel")
+
     def _on_control(self, opcode: int, payload: bytes) -> None:
+        self._count()
         if opcode == websocket.PING:
             self._reply(websocket.encode(websocket.PONG, payload, masked=self._masked))
         elif opcode == websocket.PONG:
