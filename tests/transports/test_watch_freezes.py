@@ -9,6 +9,8 @@ from tests.support.session_watch import PATIENCE, Session, Stand, standing
 
 from backhaul.transports.carriers.watch import Cause
 
+DOUBT = 0.5  # seconds
+
 
 @pytest.fixture
 def stand() -> Iterator[Stand]:
@@ -24,19 +26,25 @@ def replace(stand: Stand, cause: Cause, seconds: float = 0.1) -> None:
     stand.reconnect()
 
 
-def freeze(stand: Stand) -> None:
+def freeze(stand: Stand, patience: float = PATIENCE) -> None:
     """Let a connection become silent after 15 kB, and give the session another one."""
     stand.link.carried, stand.link.unacknowledged = (15_000, 300), 1
-    assert stand.wanted(PATIENCE) == set()
+    assert stand.wanted(patience - 0.1) == set()
     assert stand.wanted(1) == {Cause.SILENT}
     replace(stand, Cause.SILENT)
 
 
+def freeze_thrice(stand: Stand) -> None:
+    """Let connections become silent until they are known to freeze; after the first one, another is likely to."""
+    for patience in (PATIENCE, DOUBT, DOUBT):
+        freeze(stand, patience)
+
+
 def test_connections_that_freeze_after_some_bytes_are_replaced_ahead_of_it(stand: Stand) -> None:
-    for _ in range(3):
+    for patience in (PATIENCE, DOUBT, DOUBT):
         stand.link.carried = 11_251, 0
         assert stand.wanted(1) == set()
-        freeze(stand)
+        freeze(stand, patience)
     stand.link.carried = 11_250, 1 << 20
     assert stand.wanted(1) == set()
     stand.link.carried = 11_251, 0
@@ -53,8 +61,7 @@ def looks(stand: Stand, seconds: float) -> int:
 
 
 def test_sessions_are_looked_at_less_often_while_nothing_moves(stand: Stand) -> None:
-    for _ in range(3):
-        freeze(stand)
+    freeze_thrice(stand)
     stand.loop.run_for(10)
     idle = looks(stand, 10)
     stand.link.carried = 1000, 0
@@ -75,8 +82,8 @@ def test_a_silent_connection_whose_successor_took_long_was_part_of_an_outage(sta
 
 
 def test_an_outage_begins_a_new_count(stand: Stand) -> None:
-    for _ in range(2):
-        freeze(stand)
+    freeze(stand)
+    freeze(stand, DOUBT)
     stand.link.carried, stand.link.unacknowledged = (15_000, 300), 1
     assert stand.wanted(PATIENCE + 1) == {Cause.SILENT}
     replace(stand, Cause.SILENT, PATIENCE + 0.1)
@@ -96,8 +103,7 @@ def test_connections_that_are_silent_together_with_the_control_channel_do_not_fr
 
 
 def test_a_connection_that_moves_on_proves_that_connections_do_not_freeze(stand: Stand) -> None:
-    for _ in range(3):
-        freeze(stand)
+    freeze_thrice(stand)
     stand.link.carried = 1 << 20, 0
     assert stand.wanted(stand.patience.look / 2) == {Cause.ROTATION}
     replace(stand, Cause.ROTATION)
@@ -139,8 +145,7 @@ def test_nothing_is_learned_from_a_session_that_has_ended(stand: Stand) -> None:
 
 
 def test_a_session_that_tries_more_waits_for_the_silence_that_shows_its_freeze(stand: Stand) -> None:
-    for _ in range(3):
-        freeze(stand)
+    freeze_thrice(stand)
     stand.loop.run_for(60)
     stand.link.streams, stand.link.carried = 1, (11_251, 0)
     assert stand.wanted(stand.patience.look / 2) == {Cause.ROTATION}
@@ -153,8 +158,7 @@ def test_a_session_that_tries_more_waits_for_the_silence_that_shows_its_freeze(s
 
 def test_a_connection_that_nears_the_number_and_becomes_silent_is_replaced_soon(stand: Stand) -> None:
     """What a firewall has counted may be more than what has arrived."""
-    for _ in range(3):
-        freeze(stand)
+    freeze_thrice(stand)
     stand.link.carried = 5_626, 0  # more than half
     assert stand.wanted(60) == set()  # nobody waits for anything
     stand.link.streams, stand.link.received = 1, 400
@@ -162,3 +166,62 @@ def test_a_connection_that_nears_the_number_and_becomes_silent_is_replaced_soon(
     assert stand.wanted(stand.patience.look / 2) == {Cause.ROTATION}
     stand.link.carried = 5_625, 0
     assert stand.wanted(PATIENCE) == set()
+
+
+def test_the_first_silence_after_a_freeze_is_waited_for_shortly_if_as_much_was_carried(stand: Stand) -> None:
+    freeze(stand)
+    for carried in ((22_501, 300), (9_999, 199)):
+        stand.link.carried, stand.link.unacknowledged, stand.link.signs = carried, 1, stand.link.signs + 1
+        assert stand.wanted(PATIENCE) == set()
+        stand.link.unacknowledged = 0
+        assert stand.wanted(1) == set()
+    freeze(stand, DOUBT)
+
+
+def test_a_freeze_makes_others_likely_for_a_minute(stand: Stand) -> None:
+    freeze(stand)
+    stand.loop.run_for(60)
+    freeze(stand, PATIENCE - stand.patience.look)
+
+
+def test_a_busy_server_has_more_time_although_a_freeze_is_likely(stand: Stand) -> None:
+    freeze(stand)
+    stand.link.unacknowledged = 1
+    assert stand.wanted(1.5) == set()
+    stand.link.signs += 1  # it was busy until now
+    stand.loop.run_for(0.1)
+    freeze(stand, PATIENCE)
+
+
+def asked(stand: Stand) -> int:
+    """Return how often the server was asked for an acknowledgement."""
+    return stand.link.asked
+
+
+@pytest.mark.parametrize(
+    ("carried", "seconds"),
+    [
+        ((15_000, 0), DOUBT),
+        ((4_096, 0), DOUBT),
+        ((65_536, 1 << 20), DOUBT),
+        ((4_095, 15_000), PATIENCE),
+        ((65_537, 15_000), PATIENCE),
+    ],
+)
+def test_a_silent_server_is_asked_soon_if_its_connection_may_have_frozen(
+    stand: Stand, carried: tuple[int, int], seconds: float
+) -> None:
+    stand.link.carried, stand.link.streams, stand.link.received = carried, 1, stand.link.received + 1
+    stand.loop.run_for(seconds)
+    assert asked(stand) == 0
+    stand.loop.run_for(2 * stand.patience.look)
+    assert asked(stand) == 1
+
+
+def test_a_silent_server_is_asked_at_once_if_a_freeze_is_likely(stand: Stand) -> None:
+    freeze(stand)
+    stand.link.carried, stand.link.streams, stand.link.received = (15_000, 300), 1, stand.link.received + 1
+    stand.loop.run_for(0.3)
+    assert asked(stand) == 0
+    stand.loop.run_for(0.2)
+    assert asked(stand) == 1

@@ -13,6 +13,7 @@ from backhaul.net.log_throttle import LogThrottle
 
 _LEAST: Final = 1 << 12  # bytes in one direction: with fewer, each connection would carry little but its handshakes
 _WITHIN: Final = 300.0  # seconds in which connections must freeze until they are compared
+_SUSPICION: Final = 60.0  # seconds after a freeze in which others are likely: users whose data is stuck are there
 _PART: Final = 0.75  # of the smallest number, at which a connection is replaced
 _REFUTED: Final = 2  # times the limit: connections that were alike froze before
 _TRIALS: Final = (60.0, 3600.0)  # seconds until a session tries twice the number, at first and at most
@@ -32,6 +33,19 @@ class Freezes:
     def known(self) -> bool:
         """True while connections are known to freeze."""
         return any(way.limit for way in self._ways)
+
+    @property
+    def suspected(self) -> bool:
+        """True while that is known, or likely since one did so."""
+        return any(way.limit or way.suspected for way in self._ways)
+
+    def possible(self, carried: Sequence[int]) -> bool:
+        """Return whether a silent server may be behind a freeze: other connections carry more from it."""
+        return _LEAST <= carried[0] <= MOST
+
+    def likely(self, session: Hashable, carried: Sequence[int]) -> bool:
+        """Return whether a connection that is silent is likely to freeze: as much was carried by the last that did."""
+        return any(way.likely(session, count) for way, count in zip(self._ways, carried, strict=True))
 
     def due(self, session: Hashable, carried: Sequence[int]) -> bool:
         """Return whether a connection should be replaced that has carried so many bytes in each direction."""
@@ -81,9 +95,18 @@ class _Way:
         self._known = 0.0  # the limit that connections have shown, unless a larger one seems to hold
         # In a row, of each session by itself: a change of the line silences one of each.
         self._last: dict[Hashable, deque[_Freeze]] = {}
+        self._froze_at = -_SUSPICION
         self._trier: Hashable = None  # one session at a time, whose users wait for seconds if its connection freezes
         self._trial = _TRIALS[0]
         self._next_trial = 0.0
+
+    @property
+    def suspected(self) -> bool:
+        return self._now() - self._froze_at < _SUSPICION
+
+    def likely(self, session: Hashable, carried: int) -> bool:
+        last = [each.carried for each in self._last.get(session, ())]
+        return bool(last and carried) and self.suspected and alike([*last, carried])
 
     def due(self, session: Hashable, carried: int) -> bool:
         return 0 < self._limit_of(session) < carried
@@ -98,8 +121,9 @@ class _Way:
         if carried < self._limit_of(session) and not self._is_certain(session):
             self._trial = min(2 * self._trial, _TRIALS[1])
             self._set(self._known, self._trial)
+        self._froze_at = self._now()
         last = self._last.setdefault(session, deque(maxlen=ALIKE))
-        last.append(_Freeze(self._now(), carried))
+        last.append(_Freeze(self._froze_at, carried))
         if len(last) == ALIKE and last[-1].at - last[0].at <= _WITHIN:
             self._compare([each.carried for each in last])
         return True

@@ -21,13 +21,16 @@ _HANDSHAKES: Final = 8  # round trips, of which TCP, TLS, WebSocket and both hel
 _LONGEST: Final = 32  # times the first patience: a session that is not read acknowledges nothing on any connection
 _SLOWEST: Final = 5.0  # seconds that an acknowledgement may count for: it may have waited for the end of an outage
 _SLOW: Final = 2  # times the slowest acknowledgement of late: for busy ends, which another connection makes busier
-_FADES: Final = 0.95  # share of the slowest acknowledgement that counts at the next look
+_FADES: Final = 0.9  # share of the slowest acknowledgement that counts a second later
 # Seconds between two looks while connections freeze, of which each may carry ten packets. With nothing to carry that
 # would cost a client 1 % of a CPU, and 33 % with 1 000 sessions.
 _SOON: Final = 0.02
 _IDLE: Final = 0.1
 _ACTIVE: Final = 2.0  # seconds for which a line is not idle after bytes have moved
 _HUSH: Final = 0.3  # seconds of silence until a connection is replaced that has carried half of what others have
+# Seconds until an acknowledgement counts as late, where the last connection froze after as many bytes: users wait for
+# each of the three that it takes to be sure, and a mistake costs one more connection.
+_DOUBT: Final = 0.5
 _JITTER: Final = 0.2  # either way, so that connections of the same age are not replaced together
 
 
@@ -51,6 +54,7 @@ class Watch:
         self._freezes = Freezes(relay.complaints, relay.loop.time)
         self._looks: dict[ResumableLink, _Look] = {}
         self._slowest = 0.0  # seconds until an acknowledgement, of late
+        self._faded_at = relay.loop.time()
         self._carried = 0  # by the present connections together
         self._moved_at = -_ACTIVE
         self._timer: TimerHandle | None = None
@@ -96,7 +100,7 @@ class Watch:
     def _pause(self) -> float:
         """Return the seconds until the next look."""
         look = self._relay.patience.look
-        if not self._freezes.known:
+        if not self._freezes.suspected:
             return look
         carried, now = sum(sum(link.carried) for link in self._looks), self._relay.loop.time()
         if carried != self._carried:
@@ -105,7 +109,7 @@ class Watch:
 
     def _sweep(self) -> None:
         self._timer = None
-        self._slowest *= _FADES
+        self._fade()
         for link, look in list(self._looks.items()):
             if link.closed:
                 del self._looks[link]
@@ -114,6 +118,11 @@ class Watch:
                 self._looks[link] = self._look_at(link, look)
         if self._looks:
             self._begin()
+
+    def _fade(self) -> None:
+        now = self._relay.loop.time()
+        self._slowest *= _FADES ** (now - self._faded_at)
+        self._faded_at = now
 
     def _look_at(self, link: ResumableLink, look: "_Look") -> "_Look":
         now = self._relay.loop.time()
@@ -124,18 +133,25 @@ class Watch:
         return look
 
     def _judge(self, link: ResumableLink, look: "_Look", now: float) -> None:
-        patience, waited = self._relay.patience.unacknowledged, look.unacknowledged_for(link, now)
+        waited, likely = look.unacknowledged_for(link, now), self._freezes.likely(link, link.carried)
+        patience = _DOUBT if likely else self._relay.patience.unacknowledged
         self._slowest = max(self._slowest, min(look.slowest, _SLOWEST))
-        if waited and waited > look.patience * self._patience(link, look) and not has_input(link.conn):
+        if waited and waited > look.patience * self._patience(link, look, patience) and not has_input(link.conn):
             look.impatient = True
             self._want(link, Cause.SILENT)
         elif self._freezes.known and self._would_freeze(link, look, now):
             self._want(link, Cause.ROTATION)
-        elif look.silent_for(link, now) > patience and len(link) and not look.asked:
+        elif look.silent_for(link, now) > self._hush(link, likely=likely) and len(link) and not look.asked:
             look.asked = True
             link.ask()
         elif look.has_served(link, now, self._relay.resumption.max_age, self._relay.resumption.max_bytes):
             self._want(link, Cause.ROTATION)
+
+    def _hush(self, link: ResumableLink, *, likely: bool) -> float:
+        """Return the seconds of silence until the server is asked for an acknowledgement."""
+        if likely:
+            return _HUSH
+        return _DOUBT if self._freezes.possible(link.carried) else self._relay.patience.unacknowledged
 
     def _would_freeze(self, link: ResumableLink, look: "_Look", now: float) -> bool:
         """Return whether a connection has carried what others carry, or half of it and became silent.
@@ -147,11 +163,11 @@ class Watch:
         silence = look.silent_for(link, now) if len(link) and self._freezes.near(link, link.carried) else 0.0
         return silence > _HUSH and silence > _ROUND_TRIPS * TcpInfo.of(link.conn).round_trip
 
-    def _patience(self, link: ResumableLink, look: "_Look") -> float:
-        """Return the seconds for an acknowledgement; a busy server or a long line needs more of them."""
+    def _patience(self, link: ResumableLink, look: "_Look", least: float) -> float:
+        """Return the seconds for an acknowledgement; a busy server or a long line needs more than the least."""
         info = TcpInfo.of(link.conn)
         look.line_was_down |= info.in_vain > 0
-        return max(self._relay.patience.unacknowledged, _ROUND_TRIPS * info.round_trip, _SLOW * self._slowest)
+        return max(least, _ROUND_TRIPS * info.round_trip, _SLOW * self._slowest)
 
 
 class _Look:
