@@ -134,7 +134,7 @@ async def test_watch_draws_until_a_key(folder: Path) -> None:
     async with program("server.toml", Users([USER])):
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "backhaul", "connections", "--watch", "-c", "server.toml"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "40"}
         process = await asyncio.create_subprocess_exec(*command, stdin=theirs, stdout=theirs, env=environment)
         os.close(theirs)
         screen = ""
@@ -143,6 +143,7 @@ async def test_watch_draws_until_a_key(folder: Path) -> None:
         os.write(ours, b"xq")
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
         os.close(ours)
+    assert "(q ends)" in screen
 
 
 async def test_watch_needs_a_terminal(command: Callable[..., Any]) -> None:

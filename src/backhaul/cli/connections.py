@@ -152,7 +152,7 @@ def _frame(wish: Wish, rates: Rates) -> Iterator[str]:
     found = _ask(wish)
     rates.next_look()
     programs = [_program(document, wish.sort, rates) for document in found.documents]
-    yield f"{time.strftime('%H:%M:%S')}  {_sum([row for program in programs for row in program.rows])}  (q ends)"
+    yield f"{time.strftime('%H:%M:%S')}  (q ends)  {_sum([row for program in programs for row in program.rows])}"
     yield from map(escape, found.problems)
     for program in programs:
         yield ""
