@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from backhaul.addresses import address_text, port_name
-from backhaul.monitor.connections import TCP, UDP, Connections, ConnectionStatus
+from backhaul.monitor.connections import Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import (
     DRAINING,
@@ -118,7 +118,7 @@ def connections(users: Callable[[], Iterator[UserState]], close: Callable[[Selec
 def _connection(user: UserState) -> ConnectionStatus:
     return ConnectionStatus(
         id=user.number,
-        protocol=UDP if user.datagrams else TCP,
+        protocol=user.protocol,
         since=round(time.time() - user.age, 3),
         user=address_text(user.host, user.port),
         port=port_name(user.bind_host, user.bind_port) if user.bind_host or user.bind_port else "",

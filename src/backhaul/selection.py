@@ -15,6 +15,8 @@ class Selection(Struct, frozen=True):
     """The user's own port."""
     bind_port: int = 0
     """The local port of the server."""
+    protocol: str = ""
+    """TCP or UDP, in lower case."""
     client: str = ""
     """The name of the client, or its address."""
     target: str = ""
@@ -31,6 +33,7 @@ class Selection(Struct, frozen=True):
             and self.host in {"", user.host}
             and self.port in {0, user.port}
             and self.bind_port in {0, user.bind_port}
+            and self.protocol in {"", user.protocol}
             and self.client in {"", user.client}
             and self.target in {"", user.target}
         )

@@ -6,9 +6,12 @@ their own. Nothing holds a secret.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
+
+TCP: Final = "tcp"
+UDP: Final = "udp"
 
 
 class LinkState(Struct, frozen=True, gc=False):
@@ -265,6 +268,11 @@ class UserState(Struct, frozen=True, kw_only=True, gc=False):
     """Bytes from the user."""
     sent: int
     """Bytes to the user."""
+
+    @property
+    def protocol(self) -> str:
+        """The user's own protocol, TCP or UDP, in lower case."""
+        return UDP if self.datagrams else TCP
 
 
 class ServedState(Struct, frozen=True, gc=False):

@@ -88,6 +88,7 @@ async def test_the_list(way: Way, operator: SampleOperator, count: int) -> None:
         ("user=&port=0", Selection()),
         ("user=192.0.2.1", Selection(host="192.0.2.1")),
         ("user=%5B2001:DB8::1%5D:53&port=443", Selection(host="2001:db8::1", port=53, bind_port=443)),
+        ("port=443&protocol=udp", Selection(bind_port=443, protocol="udp")),
         ("client=berlin&target=127.0.0.1:80", Selection(client="berlin", target="127.0.0.1:80")),
     ],
 )
@@ -123,6 +124,7 @@ async def test_a_query_without_meaning_is_refused(way: Way, operator: SampleOper
         ({"id": 7}, Selection(number=7)),
         ({"user": "192.0.2.1"}, Selection(host="192.0.2.1")),
         ({"user": "[2001:DB8::1]:53", "port": 443}, Selection(host="2001:db8::1", port=53, bind_port=443)),
+        ({"protocol": "tcp"}, Selection(protocol="tcp")),
         ({"client": "berlin"}, Selection(client="berlin")),
     ],
 )

@@ -70,6 +70,7 @@ async def test_json_holds_every_field(command: Callable[..., Any]) -> None:
         (["--user", "192.0.2.1"], Selection(host="192.0.2.1")),
         (["--user", "192.0.2.1:5000"], Selection(host="192.0.2.1", port=5000)),
         (["--user", "2001:DB8::1"], Selection(host="2001:db8::1")),
+        (["--port", "443/udp"], Selection(bind_port=443, protocol="udp")),
         (["--user", "[2001:db8::1]:53", "--port", "443"], Selection(host="2001:db8::1", port=53, bind_port=443)),
         (["--client", "berlin & paris"], Selection(client="berlin & paris")),
     ],
@@ -101,7 +102,10 @@ async def test_an_id_needs_the_name_of_one_program(command: Callable[..., Any]) 
     assert (first.closed, second.closed) == ([], [Selection(number=7)])
 
 
-@pytest.mark.parametrize("arguments", [["close"], ["close", "x"], ["close", "--user", "x"], ["close", "--port", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["close"], ["close", "x"], ["close", "--user", "x"], ["close", "--port", "0"], ["close", "--port", "443/sctp"]],
+)
 async def test_a_wrong_choice_is_a_usage_error(arguments: list[str], command: Callable[..., Any]) -> None:
     assert (await command(*arguments))[0] == 2
 

@@ -14,6 +14,7 @@ from tests.support.udp_clients import insist
 
 from backhaul.monitor.events import EventLog
 from backhaul.overview import reader
+from backhaul.selection import Selection
 
 
 @pytest.fixture(params=["tcp", "tcpmux", "ws", "wssmux"])
@@ -149,3 +150,17 @@ async def test_two_clients_share_a_port_by_protocol(udp_net: UdpNet) -> None:
     await until(lambda: all(server.tunnels[name].state().session.connected for name in ("web", "game")))
     await echo(await udp_net.dial(port), b"hello")
     await insist(udp_net.udp(port))
+
+
+@pytest.mark.parametrize(("protocol", "left"), [("tcp", (0, 1)), ("udp", (1, 0))])
+async def test_users_of_one_protocol_are_closed(udp_net: UdpNet, protocol: str, left: tuple[int, int]) -> None:
+    tunnel = await both(udp_net)
+    await echo(await tunnel.user(), b"hello")
+    await insist(udp_net.udp(tunnel.ports[0]))
+    assert sum(tunnel.server.close_users(Selection(bind_port=tunnel.ports[0], protocol=protocol))) == 1
+
+    def present() -> tuple[int, int]:
+        streams, datagrams = reader(tunnel.server.state, EventLog())().ports
+        return streams.open, datagrams.udp_flows
+
+    await until(lambda: present() == left)

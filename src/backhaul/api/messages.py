@@ -18,6 +18,7 @@ _User = Annotated[
     Meta(max_length=100, description="Users from this address, or from this address and port.", examples=["192.0.2.1"]),
 ]
 _Port = Annotated[int, Meta(ge=0, le=65535, description="Users of this local port of the server.")]
+_Protocol = Annotated[str, Meta(pattern="^(tcp|udp)?$", description="Users of this protocol: tcp or udp.")]
 _Client = Annotated[str, Meta(max_length=255, description="Users of this client: its name, or else its address.")]
 _Target = Annotated[str, Meta(max_length=300, description="Users of this target, written as in the list of users.")]
 
@@ -32,6 +33,7 @@ class Choice(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=Tru
     id: _Id = 0
     user: _User = ""
     port: _Port = 0
+    protocol: _Protocol = ""
     client: _Client = ""
     target: _Target = ""
 
@@ -40,7 +42,13 @@ class Choice(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=Tru
         """The same in the words of the ends. Raises ValueError if ``user`` is not an address."""
         host, port = parse_user(self.user) if self.user else ("", 0)
         return Selection(
-            number=self.id, host=host, port=port, bind_port=self.port, client=self.client, target=self.target
+            number=self.id,
+            host=host,
+            port=port,
+            bind_port=self.port,
+            protocol=self.protocol,
+            client=self.client,
+            target=self.target,
         )
 
 

@@ -3,7 +3,7 @@
 import argparse
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _MAX_DAYS: Final = 36500
 _MAX_ID: Final = 2**63 - 1
@@ -45,6 +45,23 @@ def port(text: str) -> int:
         return parse_port(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
+
+
+class Spot(NamedTuple):
+    """A port of the server, and one protocol of its users, if any is named."""
+
+    port: int = 0
+    protocol: str = ""
+
+
+def spot(text: str) -> Spot:
+    """Read a port with or without a protocol."""
+    from backhaul.state import TCP, UDP  # noqa: PLC0415
+
+    number, slash, protocol = text.partition("/")
+    if slash and protocol not in {TCP, UDP}:
+        raise argparse.ArgumentTypeError(f'"{text}": write /tcp or /udp after the port')
+    return Spot(port(number), protocol)
 
 
 def number(text: str) -> int:

@@ -161,7 +161,13 @@ def _add_config(parser: argparse.ArgumentParser, meaning: str, action: str = "st
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", metavar="ADDR", type=types.user, help="only users of this address, or HOST:PORT")
-    parser.add_argument("--port", metavar="N", type=types.port, default=0, help="only users of this port of the server")
+    parser.add_argument(
+        "--port",
+        metavar="N[/tcp|/udp]",
+        type=types.spot,
+        default=types.Spot(),
+        help="only users of this port of the server, and of one protocol",
+    )
     parser.add_argument("--client", metavar="NAME", default="", help="only users of this client")
 
 

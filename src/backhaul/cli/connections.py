@@ -10,7 +10,8 @@ import msgspec
 
 from backhaul.api.messages import ConnectionsQuery
 from backhaul.api.operations import CONNECTIONS
-from backhaul.monitor.connections import UDP, ConnectionStatus
+from backhaul.monitor.connections import ConnectionStatus
+from backhaul.state import UDP
 from backhaul.system.log import escape
 from backhaul.system.programs import Document, Programs
 

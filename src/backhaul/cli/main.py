@@ -180,7 +180,7 @@ def _connections(options: argparse.Namespace) -> int:
 
     from .connections import Wish, run_once, run_watch  # noqa: PLC0415
 
-    query = ConnectionsQuery(user=options.user or "", port=options.port, client=options.client)
+    query = ConnectionsQuery(user=options.user or "", client=options.client, **options.port._asdict())
     wish = Wish(options.config, query, options.sort)
     return run_watch(wish) if options.watch else run_once(wish, as_json=options.json)
 
@@ -190,7 +190,7 @@ def _close(options: argparse.Namespace) -> int:
 
     from .close import run as run_close  # noqa: PLC0415
 
-    choice = Choice(id=options.id, user=options.user or "", port=options.port, client=options.client)
+    choice = Choice(id=options.id, user=options.user or "", client=options.client, **options.port._asdict())
     if choice == Choice():
         print("backhaul close: name an id, --user, --port or --client", file=sys.stderr)
         return EXIT_USAGE

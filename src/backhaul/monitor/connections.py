@@ -11,8 +11,6 @@ from backhaul.selection import Selection
 
 SLICE: Final = 200
 """Rows between two pauses: 2 ms of CPU time."""
-TCP: Final = "tcp"
-UDP: Final = "udp"
 SLICE_OF_CLOSED: Final = 100
 """Users between two pauses while users are closed."""
 
