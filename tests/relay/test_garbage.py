@@ -4,11 +4,13 @@ import asyncio
 import gc
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 from tests.support.net import Listener, Peer, free_port, until
 from tests.support.tunnel import Net, Tunnel
 from tests.support.v072 import dial_control
+from tests.support.web import knock, receive_answer
 
 pytestmark = pytest.mark.both_loops
 
@@ -89,3 +91,19 @@ async def test_a_lost_client_leaves_no_cycles(uncollected: None, *, reset: bool)
             await until(lambda: not server.tunnel.connected)
         del control
         assert not in_cycles()
+
+
+@pytest.mark.parametrize("net", ["ws"], indirect=True)
+@pytest.mark.usefixtures("uncollected")
+async def test_visitors_who_make_room_for_others_leave_no_cycles(net: Net) -> None:
+    """With thousands of visitors the collector stopped the server for a tenth of a second at a time."""
+    net.limits = replace(net.limits, visitors_per_address=1)
+    port = free_port()
+    await net.server(port)
+    visitors = [await net.dial(port) for _ in range(3)]
+    for visitor in visitors:
+        await visitor.send(knock("/"))
+        await receive_answer(visitor)
+    for visitor in visitors[:-1]:
+        await visitor.closed()
+    assert in_cycles() == []

@@ -17,6 +17,7 @@ from backhaul.transports.settings import GateLimits
 
 from .site import EmptySite, Site
 from .stream import Stream
+from .turns import Turns
 from .visit import Visit
 
 log = logging.getLogger("backhaul.server")
@@ -40,6 +41,7 @@ class Decoy:
         self._claim = claim
         self._make_site = functools.partial(_make_site, what, tokens, poller, limits)
         self._site: Site = EmptySite()
+        self._turns = Turns()
         self._busy: Crowd[_Visitor] = Crowd()
         self._idle: Crowd[_Visitor] = Crowd()
 
@@ -50,7 +52,7 @@ class Decoy:
     def welcome(self, sock: socket.socket, ip: str, network: str, data: bytes, *, plain_on_tls: bool = False) -> None:
         """Take over a connection that has sent ``data``, and serve it."""
         self._make_room(network)
-        stream = Stream(self._poller, sock, data, self._limits.send_timeout)
+        stream = Stream(self._poller, sock, data, self._limits.send_timeout, self._turns)
         visitor = _Visitor(self, stream, ip, network)
         self._busy.add(network, visitor)
         visitor.start(Visit(stream, self._site, self._limits, plain_on_tls=plain_on_tls))
@@ -135,6 +137,7 @@ class _Visitor:
         except Exception as error:  # noqa: BLE001 - any error concerns this visitor alone
             self._decoy.fault(error)
         finally:
+            self._task = None  # otherwise a cancelled task, its traceback and the visitor would refer to each other
             self._decoy.forget(self)
             if mine:
                 self.stream.close()

@@ -11,6 +11,8 @@ from typing import Final
 from backhaul.net.closing import release
 from backhaul.net.poller import Callback, Poller
 
+from .turns import Turns
+
 _READ_SIZE: Final = 1 << 14  # at least a record of TLS, because no poller sees what stays in its buffer
 
 Watch = Callable[[socket.socket, Callback], None]
@@ -20,13 +22,14 @@ Ignore = Callable[[socket.socket], None]
 class Stream:
     """Reads into ``buffer``, with time limits set by the caller, and writes.
 
-    Each piece takes a turn of the event loop: a fast visitor would otherwise never let others have theirs.
+    Each piece takes one of ``turns``: a fast visitor, or many of them, would otherwise not let others have theirs.
 
     A visitor that reads nothing for ``patience`` seconds causes a TimeoutError, which is an OSError.
     """
 
-    def __init__(self, poller: Poller, sock: socket.socket, data: bytes, patience: float) -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, data: bytes, patience: float, turns: Turns) -> None:
         self._loop = asyncio.get_running_loop()
+        self._turns = turns
         self._poller = poller
         self._patience = patience
         self.sock = sock
@@ -41,6 +44,7 @@ class Stream:
     async def fill(self) -> bool:
         """Wait for more bytes; return False at the end. Raises OSError."""
         while True:
+            await self._turns.take()
             try:
                 data = self.sock.recv(_READ_SIZE)
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError):
@@ -49,16 +53,15 @@ class Stream:
                 await self._writable()
             else:
                 self.buffer += data
-                await _turn()
                 return bool(data)
 
     async def send(self, data: bytes) -> None:
         """Send all of ``data``. Raises OSError."""
         rest = memoryview(data)
         while rest:
+            await self._turns.take()
             try:
                 rest = rest[self.sock.send(rest) :]
-                await _turn()
             except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
                 await self._writable()
             except ssl.SSLWantReadError:
@@ -67,6 +70,7 @@ class Stream:
     async def send_file(self, fd: int, start: int, size: int) -> None:
         """Send a part of a file that the system has in memory, on a connection without TLS. Raises OSError."""
         while size:
+            await self._turns.take()
             try:
                 sent = os.sendfile(self.sock.fileno(), fd, start, size)
             except (BlockingIOError, InterruptedError):
@@ -75,7 +79,6 @@ class Stream:
             if not sent:
                 raise OSError("the file has become shorter")
             start, size = start + sent, size - sent
-            await _turn()
 
     def finish(self) -> None:
         """Send the end of the connection's bytes to the visitor."""
@@ -89,10 +92,10 @@ class Stream:
         """Discard further bytes, below TLS, until the visitor ends; closing earlier could reset the answer."""
         with contextlib.suppress(OSError):
             while True:
+                await self._turns.take()
                 try:
                     if not socket.socket.recv(self.sock, _READ_SIZE):
                         return
-                    await _turn()
                 except (BlockingIOError, InterruptedError):
                     await self._readable()
 
@@ -121,8 +124,3 @@ class Stream:
         finally:
             if self.sock.fileno() >= 0:
                 ignore(self.sock)
-
-
-async def _turn() -> None:
-    """Let all others have a turn."""
-    await asyncio.sleep(0)
