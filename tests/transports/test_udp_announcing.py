@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from tests.support.datagrams import UdpNet
 from tests.support.doors import door_settings
 from tests.support.net import HOST, until
@@ -71,12 +72,16 @@ class Dialect:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[UdpClient, Poller]]:
+async def connected(silent_flow: float = 10.0) -> AsyncIterator[tuple[UdpClient, Poller]]:
     """Run a client that has a control channel."""
     async with UdpNet("udp") as net:
         server, poller = net.udp(), make_poller()
         relay: Any = SimpleNamespace(
-            poller=poller, flows=FlowTable(), patience=Patience(announce=0.01), resumption=Resumption(), copies=Copies()
+            poller=poller,
+            flows=FlowTable(),
+            patience=Patience(announce=0.01, silent_flow=silent_flow),
+            resumption=Resumption(),
+            copies=Copies(),
         )
         door: Any = Door()
         client = UdpClient(door_settings(server.sock.getsockname()[1]), door, relay)
@@ -112,6 +117,17 @@ async def test_idle_tunnels_leave_the_reserve_of_descriptors_alone() -> None:
         assert 0 < client.idle < A_FEW
 
 
+async def test_flows_in_use_keep_their_descriptors() -> None:
+    async with connected() as (client, poller):
+        flows, end = client.relay.flows, Held()
+        Flow(flows, end, "target", Traffic(Meter(), Meter()), flows.counters)
+        limit = limit_for(end.number)
+        poller.descriptors = Descriptors(lambda: limit)
+        client.open()
+        assert (client.idle, len(flows)) == (0, 1)
+        flows.close()
+
+
 class Held:
     """The near end of a flow, which holds a descriptor."""
 
@@ -126,17 +142,18 @@ class Held:
         os.close(self.number)
 
 
-async def test_a_silent_flow_makes_room_for_an_idle_tunnel() -> None:
+@pytest.mark.parametrize(
+    ("silent_flow", "since"),
+    [pytest.param(10.0, 5.0, id="since before the control channel"), pytest.param(-1.0, 0.0, id="for long")],
+)
+async def test_a_silent_flow_makes_room_for_an_idle_tunnel(silent_flow: float, since: float) -> None:
     """Flows of a hostile server kept all descriptors of a client for a minute."""
-    async with connected() as (client, poller):
+    async with connected(silent_flow) as (client, poller):
         flows, ends = client.relay.flows, [Held(), Held()]
         silent, busy = [Flow(flows, end, "target", Traffic(Meter(), Meter()), flows.counters) for end in ends]
         limit = limit_for(ends[0].number)
         poller.descriptors = Descriptors(lambda: limit)
-        client.open()
-        assert (client.idle, len(flows)) == (0, 2)
-        silent.last_used -= 5.0
-        client.open()
+        silent.last_used -= since
         client.open()
         assert (client.idle, silent.closed, busy.closed) == (1, True, False)
         flows.close()

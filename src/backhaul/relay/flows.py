@@ -265,10 +265,10 @@ class FlowTable:
         (self._answered if flow.answered else self._unanswered).discard(flow)
         flow.counters.flows -= 1
 
-    def make_room(self, silence: float) -> bool:
-        """Close the flow that has been silent for longest, if for at least ``silence`` seconds; return whether."""
+    def make_room(self, before: float) -> bool:
+        """Close the flow that has been silent for longest, if it was last used ``before``; return whether it was."""
         flow = next(iter(self._flows), None)
-        if not flow or flow.last_used + silence > self._loop.time():
+        if not flow or flow.last_used >= before:
             return False
         flow.close()
         return True

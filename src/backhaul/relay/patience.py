@@ -21,6 +21,8 @@ class Patience:
     """Interval of pings on idle tunnels of transport udp to a v0.7.2 client, which ignores them.
 
     A NAT keeps an address while datagrams pass; many do so for 30 s only, and the heartbeat is slower."""
+    silent_flow: float = 10.0
+    """Without a datagram, until a flow on transport udp may lose its descriptors to a new one."""
     announce: float = 5.0
     """Interval at which a client announces its tunnels of transport udp to a server with extensions. That reveals a NAT
     that has changed its address, and keeps its mappings (RFC 4787, REQ-5: 2 minutes at least; many NATs allow 30 s)."""

@@ -33,7 +33,6 @@ _SOON: Final = 0.05
 # Seconds until the first tunnels are announced to v0.7.2, which opens its UDP socket after the control channel. It is
 # told of each tunnel once, so one that it has missed would never carry anything.
 _LISTENS: Final = 0.1
-_SILENT: Final = 1.0  # seconds without a datagram after which a flow may lose its descriptors to a new one
 _MOST_ANNOUNCED: Final = 64  # tunnels in a turn of the event loop: each takes 10 us
 
 
@@ -48,6 +47,7 @@ class UdpClient(DoorClient):
         self._settings = settings
         self._server = "", 0  # its address, even after the loss of the control channel
         self._connected = False
+        self._since = -math.inf  # time of the connection: flows of before may be another server's
         self._looked = -math.inf  # time of the last look for another way
         self._opening = 0  # tunnels requested before it was known how to announce them
         self._idle: set[_Tunnel] = set()
@@ -103,6 +103,7 @@ class UdpClient(DoorClient):
         host = await self._door.connect()
         self._server = host, self._settings.remote_port
         self._connected = True
+        self._since = self._loop.time()
         self._enter()
         self.dialect = self._dialect_of_server()
         self._announce_no_more()
@@ -122,7 +123,7 @@ class UdpClient(DoorClient):
             return
         try:
             sock = self._dial_for_user()
-            if not sock and self.relay.flows.make_room(_SILENT):
+            if not sock and self._make_room():
                 sock = self._dial_for_user()
             if not sock:
                 return
@@ -217,6 +218,10 @@ class UdpClient(DoorClient):
             return sock
         sock.close()
         return None
+
+    def _make_room(self) -> bool:
+        """Close a flow that is silent, or may be that of a former server; return whether there is one."""
+        return self.relay.flows.make_room(max(self._since, self._loop.time() - self.relay.patience.silent_flow))
 
     def _begin(self) -> None:
         self._beginning = None
