@@ -12,6 +12,7 @@ from typing import Final
 from backhaul.config.address import Address
 from backhaul.config.clients import ServedClient
 from backhaul.config.diff import Change, PortChange, port_change
+from backhaul.config.kinds import kinds_of
 from backhaul.net.listeners import Listeners, WithheldListeners
 from backhaul.net.pollers import make_poller
 from backhaul.net.tls import ServerTls
@@ -234,7 +235,7 @@ class Server:
         """Add, remove and change clients; those that stay as they are notice nothing."""
         before = {client.name: client for client in old.served}
         after = {client.name: client for client in new.served}
-        self.groups.remove(old, new)
+        self.groups.make_way(old, new)
         for name in before.keys() - after.keys():
             self.tunnels.pop(name).stop_listening()
         self._settings.credentials.change(_tokens(new))
@@ -242,7 +243,7 @@ class Server:
         kept = [name for name in before if name in after and not (alike and before[name] == after[name])]
         changes = {name: port_change(before[name].ports, after[name].ports) for name in kept}
         for name, change in changes.items():  # first, because another client may get the port
-            self.tunnels[name].ports.remove(change.removed)
+            self.tunnels[name].ports.make_way(kinds_of(new), change)
         for tunnel in self.tunnels.values():
             tunnel.ports.retry()  # the administrator may have freed a port before the reload
         for name, change in changes.items():
@@ -256,7 +257,7 @@ class Server:
 
     def _change(self, after: ServedClient, change: PortChange) -> None:
         tunnel = self.tunnels[after.name]
-        tunnel.adopt(self.config.of(after), carrier_limits(self.config), change.retargeted)
+        tunnel.adopt(self.config.of(after), carrier_limits(self.config))
         tunnel.places.most = after.max_connections
         tunnel.ports.add(change.added)
 

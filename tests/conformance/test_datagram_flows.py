@@ -9,6 +9,7 @@ import pytest
 from tests.support.datagrams import FLOWS, UdpNet, echoing
 from tests.support.inside import MUCH, used
 from tests.support.net import HOST, PATIENCE, free_port, until
+from tests.support.tunnel import change
 
 from backhaul.wire.datagrams import MAX_PAYLOAD
 
@@ -205,8 +206,7 @@ async def test_flows_survive_the_loss_of_the_control_channel(flow_net: UdpNet) -
 async def test_a_closed_port_ends_its_flows(flow_net: UdpNet) -> None:
     tunnel, user = await echoing(flow_net)
     assert await user.ask(b"hello") == b"echo:hello"
-    ports = tunnel.server.tunnel.ports
-    ports.remove([port.mapping for port in ports.open.values()])
+    await change(tunnel.server, ports=())
     assert not len(tunnel.server.relay.flows)
 
 

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from socket import SOCK_STREAM
 from typing import Any
 
 from backhaul.addresses import plain_ip
 from backhaul.config import ServerConfig
-from backhaul.config.diff import Retarget
 from backhaul.config.groups import CONNECTION, ServedGroup
 from backhaul.config.kinds import kinds_of
 from backhaul.net.endpoints import Address, peer_of
@@ -165,18 +164,12 @@ class Group:
         """Listen for users."""
         self.ports.add(self._group.ports)
 
-    def adopt(
-        self,
-        config: ServerConfig,
-        group: ServedGroup,
-        tunnels: Sequence[ServerTunnel],
-        retargeted: Iterable[Retarget],
-    ) -> None:
+    def adopt(self, config: ServerConfig, group: ServedGroup, tunnels: Sequence[ServerTunnel]) -> None:
         """Use another configuration, and share users among these tunnels from now on."""
         for member in list(self._full):  # it may have more users now
             self._look(member.tunnel)
         self.ports.set_options(user_options(config))
-        self.ports.serve(kinds_of(config), retargeted)
+        self.ports.widen()
         before = self._group, self._check, [member.tunnel for member in self._members]
         self._group, self._check = group, _check_of(config, group)
         if before != (self._group, self._check, tunnels):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from backhaul.config import ServerConfig
 from backhaul.config.diff import port_change
 from backhaul.config.groups import ServedGroup
+from backhaul.config.kinds import kinds_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.poller import Poller
 
@@ -48,14 +49,15 @@ class Groups:
         self._all[group.name] = made
         return made
 
-    def remove(self, old: ServerConfig, new: ServerConfig) -> None:
+    def make_way(self, old: ServerConfig, new: ServerConfig) -> None:
         """Close ports that are no longer needed, because a client or another group may get them."""
+        kinds = kinds_of(new)
         after = {group.name: group for group in new.groups.named}
         for group in old.groups.named:
             if group.name not in after:
                 self._all.pop(group.name).close()
             else:
-                self._all[group.name].ports.remove(port_change(group.ports, after[group.name].ports).removed)
+                self._all[group.name].ports.make_way(kinds, port_change(group.ports, after[group.name].ports))
 
     def serve(self, old: ServerConfig, new: ServerConfig) -> None:
         """Add and change groups, when all clients are there."""
@@ -72,10 +74,10 @@ class Groups:
             group.close()
 
     def _change(self, config: ServerConfig, before: ServedGroup, after: ServedGroup) -> None:
-        present, change = self._all[after.name], port_change(before.ports, after.ports)
-        present.adopt(config, after, self._members(after), change.retargeted)
+        present = self._all[after.name]
+        present.adopt(config, after, self._members(after))
         present.ports.retry()
-        present.ports.add(change.added)
+        present.ports.add(port_change(before.ports, after.ports).added)
 
     def _members(self, group: ServedGroup) -> list[ServerTunnel]:
         return [self._tunnels[name] for name in group.clients]

@@ -9,7 +9,7 @@ from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
 from typing import Any
 
 from backhaul.config import PortMapping
-from backhaul.config.diff import Retarget
+from backhaul.config.diff import PortChange
 from backhaul.config.kinds import Kinds
 from backhaul.errors import reason
 from backhaul.net.listeners import Listeners
@@ -48,6 +48,7 @@ class Ports:
     ) -> None:
         self._reports = PortReports(news)
         self._served = served
+        self._changed: list[Port] = []  # that may have to open for other kinds of users
         self._listen_datagrams = listen_datagrams
         self._poller = poller
         self._listeners = listeners
@@ -84,20 +85,30 @@ class Ports:
             for port in self.all.values():
                 port.set_options(options)
 
-    def serve(self, kinds: Kinds, retargeted: Iterable[Retarget] = ()) -> None:
-        """Open all ports for users of these kinds, and close them for all others; present TCP users stay.
+    def make_way(self, kinds: Kinds, change: PortChange) -> None:
+        """Close what is no longer needed, because another port may get its address; present TCP users stay.
 
         The targets of some ports, and the protocols that they name, change for future users.
         """
-        changed = [(self.all[before.place], after) for before, after in retargeted]
-        concerned = [port for port, _ in changed] if kinds == self._served else self.all.values()
+        for mapping in change.removed:
+            self.all.pop(mapping.place).close()
+        changed = [(self.all[before.place], after) for before, after in change.retargeted]
+        concerned = [port for port, _ in changed] if kinds == self._served else list(self.all.values())
         before = [(port, self._served.of(port.mapping)) for port in concerned]
         self._served = kinds
         for port, mapping in changed:
             if mapping.place != port.mapping.place:
                 self.all[mapping.place] = self.all.pop(port.mapping.place)
             port.mapping = mapping
-        self._refit(before)
+        self._narrow(before)
+        self._changed += concerned
+
+    def widen(self) -> None:
+        """Open the ports that have changed for the kinds of users that they have now, when all others have made way."""
+        changed, self._changed = self._changed, []
+        for port in changed:
+            self._open(port)
+        self._settle()
 
     def close_datagrams(self) -> None:
         """Accept no more datagrams; flows end."""
@@ -131,11 +142,6 @@ class Ports:
         for port in self.all.values():
             port.loosen(room)
 
-    def remove(self, mappings: Iterable[PortMapping]) -> None:
-        """Close the ports of ``mappings``; their users stay."""
-        for mapping in mappings:
-            self.all.pop(mapping.place).close()
-
     def finish(self) -> None:
         """Accept the TCP users in the queues, then close all ports."""
         if not self.refusing:
@@ -149,8 +155,8 @@ class Ports:
         while self.all:
             self.all.popitem()[1].close()
 
-    def _refit(self, changed: Iterable[tuple[Port, frozenset[SocketKind]]]) -> None:
-        """Open ports for the kinds of users that they have now, and close them for those that they had before."""
+    def _narrow(self, changed: Iterable[tuple[Port, frozenset[SocketKind]]]) -> None:
+        """Close ports for the kinds of users that they had before, and no longer have."""
         closed = [(port, before - self._served.of(port.mapping)) for port, before in changed]
         _warn_of_users(closed)
         for port, kinds in closed:
@@ -158,8 +164,6 @@ class Ports:
                 port.close_streams()
             if SOCK_DGRAM in kinds:
                 port.close_datagrams()
-            self._open(port)
-        self._settle()
 
     def _open(self, port: Port) -> None:
         """Open a port for TCP and UDP, as far as it is not."""

@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backhaul.config import ServerConfig
-from backhaul.config.diff import Retarget
 from backhaul.config.kinds import kinds_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
@@ -190,8 +189,8 @@ class ServerTunnel:
             ports=tuple(port.state() for port in self.ports.all.values()),
         )
 
-    def adopt(self, config: ServerConfig, limits: CarrierLimits, retargeted: Iterable[Retarget]) -> None:
-        """Use another configuration, in which some ports have other targets or protocols.
+    def adopt(self, config: ServerConfig, limits: CarrierLimits) -> None:
+        """Use another configuration, for which all ports have made way.
 
         ``rebuild`` has handled changes that need a new control channel.
         """
@@ -206,7 +205,7 @@ class ServerTunnel:
             warn_of_paths(config.ports)
         if self._heart.beating and before.heartbeat != config.heartbeat:
             self._heart.start(config.heartbeat, regular=not session.peer.extended)
-        self.ports.serve(kinds_of(config), retargeted)
+        self.ports.widen()
         if config.facts.datagrams:
             self.users.reset_all()
 
