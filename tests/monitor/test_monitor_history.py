@@ -138,6 +138,21 @@ async def test_a_port_keeps_its_series_when_its_entry_names_a_protocol(path: Pat
     file.close()
 
 
+async def test_what_a_port_had_before_is_no_growth_when_a_reload_gives_it_another_name(path: Path) -> None:
+    tunnel, clock, file = Tunnel(port(443, received=9)), Clock(), HistoryFile(path)
+    clock.now = NOW * MINUTE
+    history = History(file, tunnel.read, clock)
+    streams = replace(port(443, received=10), protocol="tcp")
+    datagrams = replace(port(443, received=4), protocol="udp", total=1)
+    for ports in ((streams, datagrams), (replace(streams, protocol=""),)):
+        tunnel.say(ports=ports)
+        clock.now += MINUTE
+        await history.tick()
+    assert [sample.received for sample in (await history.status("")).samples] == [5, 0]
+    assert [sample.new for sample in (await history.status("")).samples] == [1, 0]
+    file.close()
+
+
 async def test_both_ports_of_an_address_have_a_series(path: Path) -> None:
     tunnel, clock, file = (
         Tunnel(*(replace(port(443), protocol=name) for name in ("tcp", "udp"))),

@@ -67,6 +67,17 @@ def test_each_byte_counts_once_however_often_usage_is_read(path: Path) -> None:
     assert log.totals() == {443: 9}
 
 
+def test_another_target_or_protocol_does_not_count_again(path: Path) -> None:
+    entry = port(443, received=9)
+    tunnel = Tunnel(entry)
+    log = UsageLog(str(path), tunnel.read)
+    other, new = replace(entry, target="1", protocol="tcp"), replace(entry, received=3, protocol="udp")
+    for ports in ((entry,), (other,), (other, new), (new, other), (replace(other, protocol=""),)):
+        tunnel.say(ports=ports)
+        log.tick()
+    assert log.totals() == {443: 3}
+
+
 def test_a_restarted_monitor_does_not_count_again(path: Path) -> None:
     tunnel = carried((443, 100, 0))
     log = UsageLog(str(path), tunnel.read)

@@ -14,6 +14,7 @@ from backhaul.errors import reason
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.threads import in_thread, in_thread_or_here
 
+from .growth import Grown, grown
 from .history_file import SERIES, HistoryFile
 from .samples import HistoryStatus, Sample
 from .status import PortStatus, Read, Status
@@ -35,7 +36,7 @@ class History:
         self._file = file
         self._read = read
         self._clock = clock
-        self._before = _ports(read())
+        self._before = read().ports
         self._throttle = LogThrottle(log, _SILENCE)
 
     async def status(self, series: str) -> HistoryStatus:
@@ -56,9 +57,11 @@ class History:
     async def tick(self) -> None:
         """Take a sample of the minute that ends now, or of its elapsed part."""
         minute, status = int((self._clock() - 1) // MINUTE), self._read()
-        before, self._before = self._before, _ports(status)
-        every = {name: _sample(minute, before.get(name), port) for name, port in self._before.items()}
-        kept = {name: _sum(minute, map(every.__getitem__, ports)) for name, ports in _busiest(self._before)}
+        ports = dict(zip(_names(status), grown(self._before, status), strict=True))
+        self._before = status.ports
+        every = {name: _sample(minute, port) for name, port in ports.items()}
+        series = _busiest({name: port.now for name, port in ports.items()})
+        kept = {name: _sum(minute, map(every.__getitem__, names)) for name, names in series}
         kept[_ALL] = _sum(minute, every.values())._replace(waiting=status.waiting)
         try:
             await in_thread_or_here(self._file.add, kept)
@@ -101,30 +104,30 @@ async def _none(_series: str) -> HistoryStatus:
     raise NotSampledError("no history is kept; the log gives the reason if there is one")
 
 
-def _ports(status: Status) -> dict[str, PortStatus]:
-    """Return ports by the names of their series.
+def _names(status: Status) -> list[str]:
+    """Return the names of the series of ports.
 
     The protocol that an entry names is part of it only if another port has the same address; so a series goes on when
     an entry gets one.
     """
     if status.side == "client":
-        return {port.target: port for port in status.ports}
+        return [port.target for port in status.ports]
     names = [port_name(port.bind, port.port) for port in status.ports]
     shared = Counter(names)
-    return {
-        f"{name}/{port.protocol}" if port.protocol and shared[name] > 1 else name: port
+    return [
+        f"{name}/{port.protocol}" if port.protocol and shared[name] > 1 else name
         for name, port in zip(names, status.ports, strict=True)
-    }
+    ]
 
 
-def _sample(minute: int, before: PortStatus | None, port: PortStatus) -> Sample:
-    def grown(field: str) -> int:
-        now: int = getattr(port, field)
-        then: int = getattr(before, field, 0)
+def _sample(minute: int, port: Grown) -> Sample:
+    def more(field: str) -> int:
+        now: int = getattr(port.now, field)
+        then: int = getattr(port.before, field, 0)
         return now - then if now >= then else now  # a port that was removed and added again counts from 0
 
-    users = port.open + port.udp_flows
-    return Sample(minute, users, grown("total"), grown("refused"), 0, grown("received"), grown("sent"))
+    users = port.now.open + port.now.udp_flows
+    return Sample(minute, users, more("total"), more("refused"), 0, more("received"), more("sent"))
 
 
 def _sum(minute: int, samples: Iterable[Sample]) -> Sample:

@@ -21,6 +21,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.threads import in_thread, in_thread_or_here
 
 from . import files
+from .growth import grown
 from .settings import LOG_INTERVAL
 from .status import OTHERS, PortStatus, Read
 from .tasks import background
@@ -32,8 +33,6 @@ _MAX_FILE: Final = 8 << 20  # bytes; all 65535 ports with 20 digits each need a 
 
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Bytes = Annotated[int, Meta(ge=0)]
-_Key = tuple[int, str, str]
-_OTHERS: Final[_Key] = (0, "", OTHERS)
 
 
 class UsageLog:
@@ -46,7 +45,7 @@ class UsageLog:
     def __init__(self, path: str, read: Read) -> None:
         self._path = Path(path)
         self._read = read
-        self._counters = _by_port(read().ports)  # after a reload the monitor counts from here on
+        self._before = read().ports  # after a reload the monitor counts from here on
         self._usage: Counter[int] = Counter()
         self._saved: dict[int, int] | None = {}  # None: the file must not be written
         self._saving = threading.Lock()
@@ -59,16 +58,15 @@ class UsageLog:
 
     def tick(self) -> None:
         """Add the bytes of each port since the last tick."""
-        counters = _by_port(self._read().ports)
-        # Bytes counted for a target are not counted again when its counters are added to the others.
-        gone = sum(bytes_ for key, bytes_ in self._counters.items() if key not in counters)
-        if _OTHERS in counters:
-            self._counters[_OTHERS] = self._counters.get(_OTHERS, 0) + gone
-        for key, now in counters.items():
-            before = self._counters.get(key, 0)
+        status = self._read()
+        ports = grown(self._before, status)
+        gone = sum(map(_moved, self._before)) - sum(_moved(port.before) for port in ports)
+        for before, now in ports:
+            # Bytes counted for a target are not counted again when its counters are added to the others.
+            counted = _moved(before) + (gone if now.target == OTHERS else 0)
             # A port removed and added again by reloads counts from 0.
-            self._usage[key[0]] += now - before if now >= before else now
-        self._counters = counters
+            self._usage[now.port] += _moved(now) - (counted if _moved(now) >= counted else 0)
+        self._before = status.ports
 
     def load(self) -> None:
         """Add the usage of earlier runs; a file of another kind is renamed."""
@@ -105,11 +103,8 @@ class UsageLog:
             log.warning("sniffer_log: %s %s; it is now %s, and usage counts from 0", self._path, why, aside.name)
 
 
-def _by_port(ports: tuple[PortStatus, ...]) -> dict[_Key, int]:
-    counters: Counter[_Key] = Counter()
-    for port in ports:
-        counters[port.port, port.bind, port.target] += port.received + port.sent
-    return counters
+def _moved(port: PortStatus | None) -> int:
+    return port.received + port.sent if port else 0
 
 
 @contextlib.asynccontextmanager
