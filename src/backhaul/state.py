@@ -205,6 +205,8 @@ class UserTimesState(Struct, frozen=True, gc=False):
 
     bind_host: str
     bind_port: int
+    protocol: str
+    """As in the state of the port: a port that has lost TCP keeps its times beside those of a new one for TCP."""
     client: str
     """The name of the client; empty for the one without a name."""
     waiting: HistogramState

@@ -45,10 +45,10 @@ def port(number: int, *, received: int = 0, sent: int = 0, target: str = "127.0.
     )
 
 
-def times(port: int = 443, client: str = "", bind: str = "") -> UserTimesState:
+def times(port: int = 443, client: str = "", bind: str = "", protocol: str = "") -> UserTimesState:
     """Return two histograms, of eight users who had a carrier and three who have left."""
     waiting = HistogramState((0.1, 1.0), (5, 2, 1), 0.25)
-    return UserTimesState(bind, port, client, waiting, HistogramState((10.0,), (1, 2), 30.0))
+    return UserTimesState(bind, port, protocol, client, waiting, HistogramState((10.0,), (1, 2), 30.0))
 
 
 def server_status(name: str, *, peer: str = "192.0.2.9", in_use: bool = True) -> ServerStatus:

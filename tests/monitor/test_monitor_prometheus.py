@@ -162,6 +162,13 @@ def test_times_are_histograms_by_port_and_client() -> None:
     assert value(text, "backhaul_connection_duration_seconds_count", **other) == 3
 
 
+def test_times_of_both_ports_of_an_address_are_apart() -> None:
+    text = render(busy().read(), {}, times(protocol="udp"), times(protocol="tcp"))
+    for protocol in ("tcp", "udp"):
+        own = {"port": "443", "bind": "", "client": "default", "protocol": protocol}
+        assert value(text, "backhaul_user_waiting_seconds_count", **own) == 8
+
+
 def test_more_ports_than_a_slice_holds() -> None:
     numbers = range(1, SLICE + 2)
     tunnel = Tunnel(*(replace(port(number, sent=number), refused_by={"denied": number}) for number in numbers))

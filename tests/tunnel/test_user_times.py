@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 from tests.support.net import until
 from tests.support.public import Public
+from tests.support.tunnel import change
 
 from backhaul.state import HistogramState, UserTimesState
 from backhaul.tunnel.histogram import Histogram
@@ -51,3 +53,16 @@ async def test_a_user_without_a_carrier_has_a_duration_only(public: Public) -> N
     await until(lambda: list(public.server.user_times()))
     assert sum(times(public).waiting.counts) == 0
     assert sum(times(public).duration.counts) == 1
+
+
+async def test_a_port_that_has_lost_tcp_keeps_its_times_apart_from_those_of_a_new_one(public: Public) -> None:
+    await public.client()
+    (mapping,) = public.server.config.ports
+    streams, datagrams = replace(mapping, protocol="tcp"), replace(mapping, protocol="udp")
+    for ports in ((streams,), (datagrams,), (datagrams, streams)):
+        await change(public.server, ports=ports)
+        if streams in ports:
+            await public.user()
+            await public.addressed(await public.tunnel_connection())
+    await until(lambda: len(list(public.server.user_times())) == 2)
+    assert sorted(one.protocol for one in public.server.user_times()) == ["tcp", "udp"]

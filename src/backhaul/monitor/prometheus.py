@@ -227,7 +227,7 @@ def _times(form: Form, times: Iterator[UserTimesState], common: Row) -> Iterator
     yield form.head(_WAITING, "histogram", "Time from the arrival of users until they had a tunnel connection.")
     later = [form.head(_DURATION, "histogram", "Time from the arrival of users to their end.")]
     while batch := list(islice(times, SLICE_OF_TIMES)):
-        rows = [joined(common, _client_labels(one.bind_host, one.bind_port, one.client)) for one in batch]
+        rows = [joined(common, _client_labels(one.bind_host, one.bind_port, one.protocol, one.client)) for one in batch]
         later.append(histograms(_DURATION, rows, [state.duration for state in batch]))
         yield histograms(_WAITING, rows, [state.waiting for state in batch])
     yield from later
@@ -251,20 +251,24 @@ def _known(name: str, rows: tuple[Row, ...], values: tuple[float | None, ...]) -
 
 
 @lru_cache(maxsize=_KEPT_PORTS)
-def _client_labels(bind: str, port: int, client: str) -> Row:
-    return make_row(label("port", _number(bind, port)), label("bind", bind), label("client", client or UNNAMED))
+def _client_labels(bind: str, port: int, protocol: str, client: str) -> Row:
+    return make_row(*_place(bind, port, protocol), label("client", client or UNNAMED))
 
 
 @lru_cache(maxsize=_KEPT_PORTS)
 def _spot_labels(bind: str, port: int, protocol: str, group: str, client: str) -> Row:
-    """Return labels that no other port has."""
-    named = (label("protocol", protocol),) if protocol else ()
-    return make_row(label("port", _number(bind, port)), label("bind", bind), *named, *_owner(group, client))
+    return make_row(*_place(bind, port, protocol), *_owner(group, client))
 
 
 @lru_cache(maxsize=_KEPT_PORTS)
 def _target_labels(bind: str, port: int, target: str, group: str, client: str) -> Row:
     return make_row(label("port", _number(bind, port)), label("target", target), *_owner(group, client))
+
+
+def _place(bind: str, port: int, protocol: str) -> tuple[str, ...]:
+    """Return labels that no other port has; the protocol only if an entry names it."""
+    named = (label("protocol", protocol),) if protocol else ()
+    return label("port", _number(bind, port)), label("bind", bind), *named
 
 
 def _owner(group: str, client: str) -> tuple[str, ...]:

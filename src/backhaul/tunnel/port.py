@@ -117,6 +117,7 @@ class Port:
             yield UserTimesState(
                 bind_host=self.mapping.bind_host,
                 bind_port=self.mapping.bind_port,
+                protocol=self.mapping.protocol,
                 client=client,
                 waiting=times.waiting.state(),
                 duration=times.duration.state(),
