@@ -206,6 +206,18 @@ def test_a_failed_trial_is_repeated_later_without_a_word(
     assert not caplog.text
 
 
+def test_on_another_line_more_is_tried_soon(known: Freezes, clock: Clock) -> None:
+    for _ in range(8):
+        trial(known, clock)
+        known.froze(ONE, (15_000, 0))
+    known.forget_all()
+    assert trial(known, clock) == 60
+    known.froze(ONE, (15_000, 0))
+    clock.now += 100
+    known.forget_all()
+    assert trial(known, clock) == 20
+
+
 def test_an_outage_does_not_lower_the_limit(known: Freezes, clock: Clock) -> None:
     for session in range(20):
         known.froze(session, (5_000, 0))

@@ -74,7 +74,7 @@ class Freezes:
             way.forget(session)
 
     def forget_all(self) -> None:
-        """Forget all sessions, because the line has changed; the limits stay until others are known."""
+        """Forget all sessions, because the line has changed; the limits stay, but more is tried soon."""
         for way in self._ways:
             way.forget_all()
 
@@ -146,6 +146,8 @@ class _Way:
     def forget_all(self) -> None:
         self._last.clear()
         self._trier = None
+        self._trial = _TRIALS[0]
+        self._next_trial = min(self._next_trial, self._now() + self._trial)
 
     def _is_certain(self, session: Hashable) -> bool:
         return self._known == self.limit and session != self._trier
