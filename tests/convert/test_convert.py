@@ -247,6 +247,29 @@ def test_tcp_and_udp_of_a_port_may_lead_to_different_targets(rate: str, gaps: li
     assert parse(server.replace('bind_addr = "', 'bind_addr = "'))
 
 
+def test_tcp_of_all_addresses_leaves_udp_of_one_to_another_service() -> None:
+    server = "[server]\nbind_addr = '0.0.0.0:2333'\ndefault_token = 'abcdefgh12345678'\n"
+    client = "[client]\nremote_addr = 'a.b:2333'\ndefault_token = 'abcdefgh12345678'\n"
+    for name, kind, host in (("web", "tcp", "0.0.0.0"), ("dns", "udp", "127.0.0.1")):
+        server += f"[server.services.{name}]\ntype = '{kind}'\nbind_addr = '{host}:53'\n"
+        client += f"[client.services.{name}]\ntype = '{kind}'\nlocal_addr = '10.0.0.1:53'\n"
+    files = convert([Source(server, "s.toml"), Source(client, "c.toml")], Tokens())
+    config = parse(files.texts["server.toml"])
+    assert isinstance(config, ServerConfig)
+    assert [mapping.bind for mapping in config.ports] == ["53/tcp", "127.0.0.1:53/udp"]
+
+
+def test_udp_of_a_port_joins_no_second_target_for_tcp() -> None:
+    text = "serverAddr = 'a'\nauth.token = 'abcdefgh12345678'\n"
+    for kind, target in (("tcp", 80), ("udp", 81), ("tcp", 81)):
+        text += f"[[proxies]]\nname = '{kind}{target}'\ntype = '{kind}'\nlocalPort = {target}\nremotePort = 443\n"
+    files = convert([Source(text, "frpc.toml")], Tokens())
+    config = parse(files.texts["server.toml"])
+    assert isinstance(config, ServerConfig)
+    assert [(mapping.bind, mapping.target) for mapping in config.ports] == [("443/tcp", "80"), ("443/udp", "81")]
+    assert [gap.key for gap in files.gaps if "443 leads to 80" in gap.reason] == ["frpc.toml: proxies.tcp81.remotePort"]
+
+
 def test_a_group_of_ini_may_have_a_number() -> None:
     text = "[common]\nserver_addr = a.b\n[web]\nlocal_port = 1\nremote_port = 2\ngroup = 7\ngroup_key = 8"
     files = convert([Source(text, f"{name}/frpc.ini") for name in "xy"], Tokens())

@@ -1,6 +1,6 @@
 """The files of both ends, from the settings that were found."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -54,9 +54,8 @@ def _server(tunnel: Tunnel, services: Sequence[Service]) -> str:
         else:
             own["".join(service.clients)].append(service)
     host = tunnel.users_host
-    counts = Counter(service.listen for service in services)
-    shared_ports = frozenset(listen for listen, count in counts.items() if count > 1)
-    usual = _Usual(host, "accept_udp" in tunnel.server, shared_ports)
+    of_datagrams = frozenset(_number(service) for service in services if service.datagrams)
+    usual = _Usual(host, "accept_udp" in tunnel.server, of_datagrams)
     tables = [_table("server", tunnel.both | _token(tunnel, "") | tunnel.server, _ports(own[""], usual))]
     named = filter(None, tunnel.clients)
     tables += [_table(f"server.clients.{name}", _token(tunnel, name), _ports(own[name], usual)) for name in named]
@@ -83,11 +82,11 @@ def _sound(tunnel: Tunnel) -> list[Service]:
             tunnel.gaps.append(Gap(service.key, "its target is in the client's file", "convert both files together"))
         elif not service.listen:
             tunnel.gaps.append(Gap(service.key, "its port is in the server's file", "convert both files together"))
-        elif earlier := next((one for one in present if _share(one, service)), None):
-            present[present.index(earlier)] = _joined(earlier, service)
-        elif other := next((one for one in present if _meet(one, service)), None):
+        elif other := next((one for one in present if _meet(one, service) and not _share(one, service)), None):
             reason = f"{service.listen} leads to {' '.join([other.target, *map('of {}'.format, other.clients)])}"
             tunnel.gaps.append(Gap(service.key, reason, "choose another port"))
+        elif earlier := next((one for one in present if _share(one, service)), None):
+            present[present.index(earlier)] = _joined(earlier, service)
         else:
             present.append(service)
     services = [service for present in sound.values() for service in present]
@@ -132,7 +131,11 @@ def _proxy_protocol(services: Iterable[Service], tunnel: Tunnel) -> None:
         tunnel.server["proxy_protocol"] = version
     elif len(versions) > 1:
         expecting = [service for service in services if service.streams and service.proxy_protocol]
-        tunnel.server["proxy_protocol"] = {one.listen.rpartition(":")[2]: one.proxy_protocol for one in expecting}
+        tunnel.server["proxy_protocol"] = {_number(one): one.proxy_protocol for one in expecting}
+
+
+def _number(service: Service) -> str:
+    return service.listen.rpartition(":")[2]
 
 
 def _unix_targets(services: Iterable[Service], tunnel: Tunnel) -> None:
@@ -167,8 +170,8 @@ class _Usual(NamedTuple):
 
     host: str
     datagrams: bool
-    shared: frozenset[str]
-    """The ports that another entry has for the other protocol."""
+    of_datagrams: frozenset[str]
+    """The numbers of ports that an entry has for UDP, on whatever address: one for TCP may cover all of them."""
 
 
 def _value(value: object) -> str:
@@ -191,7 +194,7 @@ def _ports(services: Sequence[Service], usual: _Usual) -> Iterator[str]:
 def _protocol(service: Service, usual: _Usual) -> str:
     if not service.streams:
         return "/udp"
-    others = usual.datagrams or service.listen in usual.shared
+    others = usual.datagrams or _number(service) in usual.of_datagrams
     return "/tcp" if others and not service.datagrams and not names_path(service.target) else ""
 
 
