@@ -102,6 +102,8 @@ class Watch:
         look = self._relay.patience.look
         if not self._freezes.suspected:
             return look
+        if not self._freezes.known:  # then only silences count, which are longer
+            return min(look, _IDLE)
         carried, now = sum(sum(link.carried) for link in self._looks), self._relay.loop.time()
         if carried != self._carried:
             self._carried, self._moved_at = carried, now
