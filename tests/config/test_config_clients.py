@@ -144,6 +144,12 @@ def test_ports_on_other_addresses_do_not_clash() -> None:
     assert several(table("a", ["127.0.0.2:443=1"]) + table("b", ["127.0.0.3:443=1"]))
 
 
+def test_the_name_that_metrics_give_the_client_of_the_server_is_free_without_that() -> None:
+    assert several(table("default")).served[0].name == "default"
+    (problem,) = problems(SERVER + PORTS + table("default"))
+    assert problem == "server.clients.default: metrics call the client of [server] so; choose another name"
+
+
 def test_warnings_name_the_client() -> None:
     (found,) = several(table("berlin", ["443"], 'tokens = ["short"]')).warnings
     assert found.startswith("clients.berlin.token: shorter than 16 characters")

@@ -2,12 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from .clients import ServedClient, forbidden_targets
 from .messages import few, quoted
 from .ports import PortMapping
 from .schema import ServerConfig
+
+_OF_THE_SERVER: Final = "default"
+"""The label of the client without a name in metrics."""
 
 
 def problems(config: ServerConfig) -> Iterator[str]:
@@ -38,6 +41,8 @@ def token_problems(config: ServerConfig) -> Iterator[str]:
     """Yield the same for the tokens in effect."""
     if config.clients.named and config.ports and not config.accepted:
         yield "ports: no client serves them, as [server] has no token; set token, or move them to a table of clients"
+    if config.accepted and any(client.name == _OF_THE_SERVER for client in config.clients.named):
+        yield f"clients.{_OF_THE_SERVER}: metrics call the client of [server] so; choose another name"
     owners: dict[object, ServedClient] = {}
     for client in config.served:
         for token in client.accepted:
