@@ -173,12 +173,6 @@ class TestHandshake:
         assert finding.text == "the server has this token, and refuses: the client runs tcpmux, this server tcp"
         assert finding.remedy == "set the same transport on both ends"
 
-    async def test_another_version_of_smux(self, net: Net) -> None:
-        net.transport = "tcpmux"
-        finding = only(await rides(net, "mux_version = 2"))
-        assert "mux_version 2, this server 1" in finding.text
-        assert finding.remedy == "set the same on both ends"
-
     @pytest.mark.parametrize(
         ("transport", "answer", "text", "remedy"),
         [

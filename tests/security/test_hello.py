@@ -9,7 +9,7 @@ from backhaul.security.records import Cipher
 
 
 def test_hellos_arrive_as_they_were() -> None:
-    client = ClientHello("tcpmux", mux_version=2, features=(1, 2), certificate=b"x" * 32, padding=bytes(9))
+    client = ClientHello("tcpmux", features=(1, 2), certificate=b"x" * 32, padding=bytes(9))
     server = ServerHello(cipher=Cipher.AES_128_GCM, session=7, locator=b"y" * 32, warning="clock")
     assert decode(ClientHello, encode(client)) == client
     assert decode(ServerHello, encode(server)) == server

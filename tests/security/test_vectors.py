@@ -26,7 +26,7 @@ VECTOR = re.compile(r"^([\w ,]+) =\n((?:  [\w-]+\n)+)", re.MULTILINE)
 
 TOKEN = b"bh1_" + b"A" * 43
 FEATURES = tuple(sorted(Feature))
-CLIENT = ClientHello(transport="tcpmux", mux_version=2, features=FEATURES, aes=True, padding=bytes(5))
+CLIENT = ClientHello(transport="tcpmux", features=FEATURES, aes=True, padding=bytes(5))
 SESSION, LOCATOR, NONCE = 7, bytes(range(0x60, 0x80)), bytes(range(0x80, 0x8C))
 SERVER = ServerHello(features=FEATURES, cipher=Cipher.AES_128_GCM, session=SESSION, locator=LOCATOR, padding=bytes(3))
 TUNNEL = bytes(range(0x90, 0x98))

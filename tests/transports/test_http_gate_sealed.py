@@ -14,7 +14,6 @@ from backhaul.server import Server
 from backhaul.transports.auth import Security
 from backhaul.transports.doors.handshake import Seen
 from backhaul.wire.peer import EXTENSIONS
-from backhaul.wire.smux import Settings
 from backhaul.wire.upgrade import RefusedError
 
 REPLACED = "replaced the connected one"
@@ -202,14 +201,6 @@ class TestRefusals:
         reason = f"the client runs {theirs}, this server ws; set the same transport on both ends"
         with pytest.raises(TransportError, match=reason):
             await ProtectedVisitor.dial(net, port)
-        await until(lambda: reason in caplog.text)
-
-    async def test_another_version_of_smux(self, net: Net, caplog: pytest.LogCaptureFixture) -> None:
-        net.transport = "wsmux"
-        _, port = await started(net)
-        reason = "the client has mux_version 2, this server 1; set the same on both ends"
-        with pytest.raises(TransportError, match=reason):
-            await ProtectedVisitor.dial(net, port, client_settings(mux=Settings(version=2)))
         await until(lambda: reason in caplog.text)
 
 

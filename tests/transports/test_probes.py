@@ -21,13 +21,12 @@ from backhaul.wire.frames import FrameReader, Sealed, sealed_message
 from backhaul.wire.transports import TRANSPORTS
 
 
-def probe(transport: str, padding: int = 0, mux_version: int = 1, delay: float = 0) -> Probe:
+def probe(transport: str, padding: int = 0, delay: float = 0) -> Probe:
     return Probe(
         TOKEN.encode(),
         TRANSPORTS[transport],
         Seen(),
         protection=PROTECTED_IF_POSSIBLE,
-        mux_version=mux_version,
         padding=padding,
         delay=delay,
     )

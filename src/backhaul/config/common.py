@@ -126,7 +126,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     mux_version: Annotated[
         int,
         key(
-            "Version of smux, the same on both ends; protected sessions have the windows of version 2 in any case.",
+            'Version of smux, the same on both ends. It counts with v0.7.2 only, and with `security = "legacy"`.',
             ge=1,
             le=2,
             on=MUX,

@@ -69,7 +69,6 @@ class Asker:
             config.facts,
             self._seen,
             protection=protection_of(config),
-            mux_version=config.mux_version,
             padding=padding,
             delay=delay,
         )

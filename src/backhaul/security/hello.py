@@ -31,8 +31,6 @@ class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
     """The name of the client's transport."""
     version: int = 1
     """The client's ``VERSION``. Each version reads the hellos of all others."""
-    mux_version: int = 0
-    """The version of smux; 0 on transports without sessions."""
     features: tuple[int, ...] = ()
     """Numbers of ``Feature``; unknown ones are ignored."""
     encryption: bool = False

@@ -42,7 +42,7 @@ class Handshake:
         self._transport = transport
         self._initiator = initiator(settings.tokens.current, transport)
         hello = msgspec.structs.replace(
-            client_hello(settings.protection, settings.mux.version, transport, seen),
+            client_hello(settings.protection, transport, seen),
             features=tuple(sorted(settings.features)),
             instance=settings.instance,
         )
@@ -102,12 +102,11 @@ def first_message(token: bytes, begun: Initiator, hello: ClientHello) -> bytes:
     return with_hint(pre_shared_key(token), begun.begin(encode(hello)))
 
 
-def client_hello(protection: Protection, mux_version: int, transport: Transport, seen: Seen) -> ClientHello:
+def client_hello(protection: Protection, transport: Transport, seen: Seen) -> ClientHello:
     """Return the hello of a client with these settings."""
     return ClientHello(
         transport=transport.name,
         version=VERSION,
-        mux_version=mux_version if transport.mux else 0,
         features=tuple(sorted(EXTENSIONS)),
         encryption=protection.encryption,
         required=protection.required,

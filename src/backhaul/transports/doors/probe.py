@@ -23,7 +23,6 @@ class Probe:
         seen: Seen,
         *,
         protection: Protection,
-        mux_version: int,
         padding: int,
         delay: float,
     ) -> None:
@@ -32,7 +31,7 @@ class Probe:
         ``padding`` bytes enlarge question and answer, which comes after ``delay`` seconds of silence.
         """
         self._initiator = initiator(token, transport)
-        hello = client_hello(protection, mux_version, transport, seen)
+        hello = client_hello(protection, transport, seen)
         asking = msgspec.structs.replace(hello, probe=True, padding=bytes(padding), delay=delay)
         self.message = first_message(token, self._initiator, asking)
         """The first message of the handshake, to be sent."""
@@ -56,7 +55,6 @@ def probe_of(settings: ClientSettings, transport: Transport, seen: Seen) -> Prob
         transport,
         seen,
         protection=settings.protection,
-        mux_version=settings.mux.version,
         padding=secrets.randbelow(MAX_PADDING),
         delay=0,
     )

@@ -38,7 +38,6 @@ class GuardSettings:
     """The settings of a server that clients learn, and its requirements for them."""
 
     transport: Transport
-    mux_version: int
     protection: Protection
     certificates: Callable[[], frozenset[bytes]]
     """Returns the SHA-256 of the certificates that clients may have got; a set with ``b""`` without TLS."""
@@ -227,9 +226,6 @@ class Guard:
         if hello.version != VERSION:
             versions = f"version {hello.version} of the protocol, this server version {VERSION}"
             return f"the client speaks {versions}; run the same version of this program on both ends"
-        if hello.mux_version != settings.mux_version:
-            versions = f"mux_version {hello.mux_version}, this server {settings.mux_version}"
-            return f"the client has {versions}; set the same on both ends"
         required = hello.required or settings.protection.required
         return f"{_TERMINATED}; {_REMEDY}" if required and self._is_terminated(hello) else ""
 
@@ -260,7 +256,6 @@ def make_guard(settings: ServerSettings, transport: Transport, certificates: Cal
         settings.credentials,
         GuardSettings(
             transport=transport,
-            mux_version=settings.mux.version if transport.mux else 0,
             protection=settings.protection,
             certificates=certificates,
             features=settings.features,
