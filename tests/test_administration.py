@@ -1,8 +1,10 @@
 """The operations of the API on both ends of a real tunnel."""
 
 import asyncio
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.net import echo, until
 from tests.support.tunnel import Net, Tunnel
@@ -19,12 +21,12 @@ from backhaul.selection import Selection
 from backhaul.server import Server
 
 
-def administration(end: Server | Client) -> Administration:
+def administration(end: Server | Client, file: str = "unused.toml") -> Administration:
     events = EventLog()
     return Administration(
         end,
-        Path("unused.toml"),
-        survey=surveyor(end.survey, events, "unused.toml"),
+        Path(file),
+        survey=surveyor(end.survey, events, file),
         events=events,
         reloads=Reloads(lambda: None),
         board=TrafficBoard(),
@@ -51,6 +53,12 @@ async def test_a_drained_end_counts_the_users_who_are_left(net: Net, side: str) 
     assert not (await operator.status()).users
     assert not (await operator.resume("")).draining
     await until(lambda: tunnel.connected)
+
+
+async def test_a_file_whose_name_is_no_utf8_has_a_name_in_json(net: Net) -> None:
+    operator = administration((await start(net)).server, "/etc/\udcff.toml")
+    names = [operator.file, (await operator.status()).config]
+    assert json.loads(msgspec.json.encode(names)) == ["/etc/\\udcff.toml"] * 2
 
 
 @pytest.mark.parametrize("side", ["server", "client"])

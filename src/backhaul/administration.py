@@ -15,6 +15,7 @@ from backhaul.monitor.events import EventLog
 from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Status, Survey
 from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
+from backhaul.system.log import escape
 
 from .bare_tokens import warned
 from .client import Client
@@ -47,7 +48,7 @@ class Administration:
         self._board = board
         self._reloads = reloads
         self._end = end
-        self.file = str(file.absolute())
+        self.file = escape(str(file.absolute()))
         self._file = file
         self._config = config
         self._reopen = reopen

@@ -38,7 +38,7 @@ from backhaul.state import (
     TargetState,
     UserState,
 )
-from backhaul.system.log import TUNNEL
+from backhaul.system.log import TUNNEL, escape
 from backhaul.system.uptime import Start
 from backhaul.wire.targets import BadTargetError, parse_target
 
@@ -85,7 +85,7 @@ def meter(ask: Callable[[], MovedState]) -> Callable[[], Traffic]:
 
 
 def _maker(events: EventLog, file: str) -> Callable[[State], Status]:
-    run, name = _Run(file, Start()), TUNNEL.get()
+    run, name = _Run(escape(file), Start()), escape(TUNNEL.get())  # names of files may be no UTF-8, as JSON must be
 
     def made(state: State) -> Status:
         status = _server(state, events, run) if isinstance(state, ServerState) else _client(state, events, run)
