@@ -259,6 +259,22 @@ def test_tcp_of_all_addresses_leaves_udp_of_one_to_another_service() -> None:
     assert [mapping.bind for mapping in config.ports] == ["53/tcp", "127.0.0.1:53/udp"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "gap"),
+    [
+        ("transport.bandwidthLimit = '1MB'", "transport.bandwidthLimit = '2MB'", "share one rate"),
+        ("", "transport.proxyProtocolVersion = 'v2'", "PROXY protocol header"),
+        ("transport.bandwidthLimit = '1MB'", "", ""),
+    ],
+)
+def test_what_differs_between_the_clients_of_a_group_is_a_gap(one: str, other: str, gap: str) -> None:
+    head = "serverAddr = 'a'\n[[proxies]]\nname = 'web'\nlocalPort = 80\nremotePort = 443\n"
+    head += "loadBalancer.group = 'g'\nloadBalancer.groupKey = 'k'\n"
+    files = convert([Source(head + one, "x/frpc.toml"), Source(head + other, "y/frpc.toml")], Tokens())
+    gaps = [each.key for each in files.gaps if "of port 443" in each.reason and gap in each.reason]
+    assert gaps == (["y/frpc.toml: proxies.web.remotePort"] if gap else [])
+
+
 def test_udp_of_a_port_joins_no_second_target_for_tcp() -> None:
     text = "serverAddr = 'a'\nauth.token = 'abcdefgh12345678'\n"
     for kind, target in (("tcp", 80), ("udp", 81), ("tcp", 81)):

@@ -86,6 +86,7 @@ def _sound(tunnel: Tunnel) -> list[Service]:
             reason = f"{service.listen} leads to {' '.join([other.target, *map('of {}'.format, other.clients)])}"
             tunnel.gaps.append(Gap(service.key, reason, "choose another port"))
         elif earlier := next((one for one in present if _share(one, service)), None):
+            tunnel.gaps.extend(_lost(earlier, service))
             present[present.index(earlier)] = _joined(earlier, service)
         else:
             present.append(service)
@@ -105,6 +106,16 @@ def _share(one: Service, other: Service) -> bool:
 def _meet(one: Service, other: Service) -> bool:
     """Return whether two services serve the same protocol."""
     return (one.streams and other.streams) or (one.datagrams and other.datagrams)
+
+
+def _lost(one: Service, other: Service) -> Iterator[Gap]:
+    """Yield the settings of the other service that a common entry can't have."""
+    if one.rate and other.rate and one.rate != other.rate:
+        table = f"[server.limits.{_number(one)}]"
+        yield Gap(other.key, f"all users of port {one.listen} share one rate", f"change it in {table}")
+    if _meet(one, other) and one.proxy_protocol != other.proxy_protocol:
+        reason = f"all targets of port {one.listen} get the same PROXY protocol header, or none"
+        yield Gap(other.key, reason, "let all of them expect the same")
 
 
 def _joined(one: Service, other: Service) -> Service:
