@@ -120,7 +120,11 @@ async def test_the_logs_of_all_programs_are_reopened(command: Callable[..., Any]
             "",
         )
         assert (await command("reopen", "-c", "/a/server.toml"))[1] == "server: /var/log/users\\x1b.log reopened\n"
-    assert server.done == ["reopen", "reopen"]
+        server.access_log = "the journal of systemd"
+        assert (await command("reopen", "-c", "/a/server.toml"))[
+            1
+        ] == "server: the journal of systemd needs no reopening\n"
+    assert server.done == ["reopen", "reopen", "reopen"]
     assert (await command("reopen"))[0] == 1
 
 

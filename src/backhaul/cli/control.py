@@ -133,7 +133,8 @@ def _ask(
 
 def _reopened(document: Document) -> None:
     place = msgspec.convert(document, Reopened).access_log
-    print(escape(f"{label(document)}: {f'{place} reopened' if place else 'no access log'}"))
+    done = "reopened" if place.startswith("/") else "needs no reopening"
+    print(escape(f"{label(document)}: {f'{place} {done}' if place else 'no access log'}"))
 
 
 def _changes(loaded: Loaded) -> str:
