@@ -1,6 +1,5 @@
 """Ports for one protocol, ``51820/udp`` and ``443/tcp``, on every stream transport."""
 
-import contextlib
 import socket
 from collections.abc import AsyncIterator
 
@@ -8,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.clients import config_of, table, token_of
 from tests.support.datagrams import UdpNet
-from tests.support.net import HOST, echo, free_port, until
+from tests.support.net import HOST, echo, free_port, is_free, until
 from tests.support.tunnel import Tunnel, change
 from tests.support.udp_clients import insist
 
@@ -46,21 +45,10 @@ async def both(net: UdpNet) -> Tunnel:
     return tunnel
 
 
-def free_for(kind: socket.SocketKind, port: int) -> bool:
-    """Return whether nothing listens on a port."""
-    with contextlib.closing(socket.socket(type=kind)) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1 if kind == socket.SOCK_STREAM else 0)
-        try:
-            sock.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
 async def test_a_port_for_udp_serves_udp_only(udp_net: UdpNet) -> None:
     tunnel = await tunnel_of(udp_net, "udp")
     await insist(udp_net.udp(tunnel.ports[0]))
-    assert free_for(socket.SOCK_STREAM, tunnel.ports[0])
+    assert is_free(HOST, tunnel.ports[0], socket.SOCK_STREAM)
     (port,) = reader(tunnel.server.state, EventLog())().ports
     assert (port.name, port.udp_flows) == (f"{HOST}:{tunnel.ports[0]}/udp", 1)
 
@@ -68,7 +56,7 @@ async def test_a_port_for_udp_serves_udp_only(udp_net: UdpNet) -> None:
 async def test_a_port_for_tcp_serves_tcp_only(udp_net: UdpNet) -> None:
     tunnel = await tunnel_of(udp_net, "tcp", "accept_udp = true")
     await echo(await tunnel.user(), b"hello")
-    assert free_for(socket.SOCK_DGRAM, tunnel.ports[0])
+    assert is_free(HOST, tunnel.ports[0], socket.SOCK_DGRAM)
 
 
 async def test_a_reload_changes_the_protocol_and_keeps_users_of_tcp(
@@ -80,11 +68,11 @@ async def test_a_reload_changes_the_protocol_and_keeps_users_of_tcp(
     await echo(user, b"hello")
     mapping = tunnel.server.config.ports[0]
     await change(tunnel.server, ports=(replace(mapping, protocol="udp"),))
-    assert free_for(socket.SOCK_STREAM, port)
+    assert is_free(HOST, port, socket.SOCK_STREAM)
     await insist(udp_net.udp(port))
     await echo(user, b"still")
     await change(tunnel.server, ports=(replace(mapping, protocol=""),))
-    assert free_for(socket.SOCK_DGRAM, port)
+    assert is_free(HOST, port, socket.SOCK_DGRAM)
     assert not len(tunnel.server.relay.flows)
     await echo(await tunnel.user(), b"again")
     closed = [line.partition(";")[0] for line in caplog.messages if "ports: closed" in line]
@@ -109,10 +97,10 @@ async def test_flows_go_on_while_udp_moves_between_key_and_entry(
 async def test_draining_and_resuming_keep_the_protocol(udp_net: UdpNet) -> None:
     tunnel = await tunnel_of(udp_net, "udp")
     await tunnel.server.drain()
-    assert free_for(socket.SOCK_STREAM, tunnel.ports[0])
+    assert is_free(HOST, tunnel.ports[0], socket.SOCK_STREAM)
     await tunnel.server.resume()
     await insist(udp_net.udp(tunnel.ports[0]))
-    assert free_for(socket.SOCK_STREAM, tunnel.ports[0])
+    assert is_free(HOST, tunnel.ports[0], socket.SOCK_STREAM)
 
 
 async def test_each_protocol_of_a_port_has_its_own_target(udp_net: UdpNet) -> None:

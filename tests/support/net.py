@@ -33,11 +33,12 @@ def free_port(host: str = HOST, *, digits: int = 5) -> int:
     count //= _WORKERS
     while True:
         port = lowest + 2 * (_WORKER * count + next(_PORTS) % count)
-        if all(_is_free(host, port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+        if all(is_free(host, port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
             return port
 
 
-def _is_free(host: str, port: int, kind: socket.SocketKind) -> bool:
+def is_free(host: str, port: int, kind: socket.SocketKind) -> bool:
+    """Return whether nothing listens on a port."""
     with socket.socket(_family(host), kind) as sock, contextlib.suppress(OSError):
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

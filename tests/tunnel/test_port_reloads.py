@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.support.clients import config_of, table, token_of
-from tests.support.net import HOST, free_port
+from tests.support.net import HOST, free_port, is_free
 from tests.support.tunnel import Net
 
 from backhaul.config import ConfigError, ServerConfig
@@ -63,16 +63,7 @@ def wanted(config: ServerConfig) -> set[tuple[socket.SocketKind, str]]:
 def occupied(port: int) -> set[tuple[socket.SocketKind, str]]:
     """Return the kinds and addresses for which something listens on a port."""
     every = product((socket.SOCK_STREAM, socket.SOCK_DGRAM), (HOST, OTHER))
-    return {(kind, host) for kind, host in every if not is_free(kind, host, port)}
-
-
-def is_free(kind: socket.SocketKind, host: str, port: int) -> bool:
-    with contextlib.closing(socket.socket(type=kind)) as sock:
-        try:
-            sock.bind((host, port))
-        except OSError:
-            return False
-        return True
+    return {(kind, host) for kind, host in every if not is_free(host, port, kind)}
 
 
 async def test_no_order_of_layouts_leaves_a_port_down(net: Net) -> None:

@@ -5,6 +5,8 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
+from backhaul.kept_ports import Place, kept
+
 from .keys import keys
 from .ports import PortMapping
 from .schema import Config, ServerConfig, doors_of, side_of
@@ -53,26 +55,20 @@ class PortChange(Struct, frozen=True):
 
 
 def port_change(old: Iterable[PortMapping], new: Iterable[PortMapping]) -> PortChange:
-    """Compare two lists of ports. A port whose protocol changes stays, unless its address has one for each."""
-    before = {mapping.place: mapping for mapping in old}
-    added = {mapping.place: mapping for mapping in new}
-    pairs = [Retarget(before.pop(place), added.pop(place)) for place in [*before] if place in added]
-    freed = {mapping.address: mapping for mapping in sorted(before.values(), key=_protocol, reverse=True)}
-    pairs += [
-        Retarget(before.pop(freed.pop(mapping.address).place), added.pop(mapping.place))
-        for mapping in sorted(added.values(), key=_protocol)
-        if mapping.address in freed
-    ]
+    """Compare two lists of ports; ``kept_ports`` tells which ones stay."""
+    before, after = _by_place(old), _by_place(new)
+    staying = kept(before, after)
+    former = set(staying.values())
+    pairs = (Retarget(before[staying[place]], mapping) for place, mapping in after.items() if place in staying)
     return PortChange(
-        added=tuple(added.values()),
-        removed=tuple(before.values()),
+        added=tuple(mapping for place, mapping in after.items() if place not in staying),
+        removed=tuple(mapping for place, mapping in before.items() if place not in former),
         retargeted=tuple(pair for pair in pairs if pair.before != pair.after),
     )
 
 
-def _protocol(mapping: PortMapping) -> str:
-    """Let TCP come first, whose users can stay."""
-    return mapping.protocol
+def _by_place(ports: Iterable[PortMapping]) -> dict[Place, PortMapping]:
+    return {Place(mapping.address, mapping.protocol): mapping for mapping in ports}
 
 
 def diff(old: Config, new: Config) -> Change:

@@ -40,7 +40,7 @@ class Freezes:
         return any(way.limit or way.suspected for way in self._ways)
 
     def possible(self, carried: Sequence[int]) -> bool:
-        """Return whether a silent server may be behind a freeze: other connections carry more from it."""
+        """Return whether a silent server may be behind a freeze, after this many bytes from it."""
         return _LEAST <= carried[0] <= MOST
 
     def likely(self, session: Hashable, carried: Sequence[int]) -> bool:
