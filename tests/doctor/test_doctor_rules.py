@@ -242,9 +242,11 @@ class TestTargets:
         assert found[-1].text == "2 more targets are known and not checked"
 
     async def test_a_target_of_datagrams_alone_is_none(self) -> None:
-        used = [{"target": "1", "udp_flows": 1, "total": 0}]
-        assert only(await self.examine(used=used), Verdict.SKIPPED)
-        for other in ({"target": "1", "udp_flows": 1, "total": 1}, {"target": "1", "total": 0}):
+        for flows in (1, 0):  # present ones, and those that have ended
+            used = [{"target": "1", "udp_flows": flows, "total": 0, "dropped": 0, "refused": 0}]
+            assert only(await self.examine(used=used), Verdict.SKIPPED)
+        for count in ("total", "dropped", "refused"):
+            other = {"target": "1", "udp_flows": 1, count: 1}
             assert only(await self.examine(used=[other])).text == "1: refused: nothing listens on this port"
 
 

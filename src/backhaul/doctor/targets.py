@@ -17,6 +17,7 @@ from .wording import milliseconds
 SUBJECT: Final = "target"
 _MOST: Final = 64  # targets
 _AT_A_TIME: Final = 16
+_OF_STREAMS: Final = ("total", "dropped", "refused")  # counts of TCP users: nothing accepts on a target of UDP alone
 
 
 async def examine(config: ClientConfig, around: Circumstances) -> AsyncIterator[Finding]:
@@ -36,7 +37,7 @@ async def examine(config: ClientConfig, around: Circumstances) -> AsyncIterator[
 def _known(config: ClientConfig, around: Circumstances) -> list[str]:
     """Return the targets of users so far, or else those that the configuration names."""
     ports = [port for program in around.programs for port in program.get("ports", ()) if isinstance(port, dict)]
-    used = [str(port.get("target")) for port in ports if not port.get("udp_flows") or port.get("total")]
+    used = [str(port.get("target")) for port in ports if any(map(port.get, _OF_STREAMS))]
     return list(dict.fromkeys(filter(_is_target, used or config.allow_targets)))
 
 
